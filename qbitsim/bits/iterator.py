@@ -75,7 +75,6 @@ class BitIterator:
                 if self.next() != first:
                     return False
                 first += 1
-                continue
             word_end = min(end, (first | _MASK) + 1)
             count = word_end - (self._place << _SHIFT)
             wanted = (1 << count) - (1 << (first & _MASK))

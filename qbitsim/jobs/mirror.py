@@ -235,7 +235,8 @@ class MirrorJob(LoopJob):
             self.target.track_zeroes(source.length, dirty.bitmap.granularity)
             # That may take its time, too, or not: which comes first, the reply or the end of it, is a race on QEMU.
             self._looks_first = self._looks_first or source.skip_filters().waits_for_io("read")
-        if self.target.read_as_zeroes(source.length, self.options):
+        must, does = self.options.zero_target, self.options.target_is_zero
+        if self.target.read_as_zeroes(source.length, must=must, does=does):
             dirty.mark_allocated(self.options.base)
         else:
             dirty.mark(0, source.length)

@@ -29,10 +29,10 @@ class MirrorOptions:
     :ivar copy_mode: ``background`` or ``write-blocking``.
     """
 
-    job_id: str | None = None
+    job_id: str | None
     is_commit: bool = False
     restore_read_only: bool = False
-    base: Node | None = None
+    base: Node | None
     copy_nothing: bool = False
     zero_target: bool = False
     target_is_zero: bool = False
@@ -41,11 +41,11 @@ class MirrorOptions:
     opens_backing: bool = False
     granularity: int = 0
     buffer: int = 0
-    speed: int = 0
-    on_source_error: str = "report"
-    on_target_error: str = "report"
+    speed: int
+    on_source_error: str
+    on_target_error: str
     unmap: bool = True
-    auto_finalize: bool = True
-    auto_dismiss: bool = True
-    filter_node_name: str | None = None
+    auto_finalize: bool
+    auto_dismiss: bool
+    filter_node_name: str | None
     copy_mode: str = "background"

@@ -9,7 +9,6 @@ from qbitsim.jobs.known_chunks import KnownChunks
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
-    from qbitsim.jobs.mirror_options import MirrorOptions
 
 
 class MirrorTarget:
@@ -60,18 +59,19 @@ class MirrorTarget:
         """
         self._zeroes = KnownChunks(length, granularity)
 
-    def read_as_zeroes(self, length: int, options: MirrorOptions) -> bool:
+    def read_as_zeroes(self, length: int, *, must: bool, does: bool) -> bool:
         """Let a target that must become equal read as zeroes where nothing will be copied (mirror_dirty_init).
 
+        :param must: it must become equal; :param does: the client says that it reads as zeroes.
         :return: whether it does, or need not; everything is to be copied otherwise.
         :raises OSError: as the node fails.
         """
         node, zeroes = self.node, self._zeroes
         empties = node.detect_zeroes == "unmap" and node.zeroes_by_unmapping  # and so all zeroes are to be written
-        if zeroes is not None and (options.target_is_zero or is_all_zeroes(node)) and not empties:
+        if zeroes is not None and (does or is_all_zeroes(node)) and not empties:
             zeroes.learn_all()
             return True
-        if not options.zero_target:
+        if not must:
             return True
         if not node.zeroes_by_unmapping or (empties and zeroes is not None):
             return False

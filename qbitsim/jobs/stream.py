@@ -41,16 +41,16 @@ class StreamOptions:
     :ivar filter_node_name: None for a hidden one.
     """
 
-    job_id: str | None = None
+    job_id: str | None
     overlay: Node
     above_base: Node
-    backing_name: str | None = None
-    base_name: str | None = None
-    speed: int = 0
-    on_error: str = "report"
-    auto_finalize: bool = True
-    auto_dismiss: bool = True
-    filter_node_name: str | None = None
+    backing_name: str | None
+    base_name: str | None
+    speed: int
+    on_error: str
+    auto_finalize: bool
+    auto_dismiss: bool
+    filter_node_name: str | None
 
 
 class StreamJob(LoopJob):

@@ -18,6 +18,10 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
             "first < 0 -> (first <= 0)",
         ): "what was found is found once more",
         ("if chunk is None or stop - start != 1:", "stop - start -> (stop + start)"): "the quick way is left out",
+        (
+            "if stop - first > len(self._chunks):",
+            "stop - first > len(self._chunks) -> (stop - first >= len(self._chunks))",
+        ): "one of two ways of the same length",
     },
     "qbitsim/bits/chunks.py": {
         (
@@ -32,6 +36,10 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
             "while first < stop and (found := bits.next_set(first, stop)) >= 0:",
             "first < stop -> (first <= stop)",
         ): "an empty range has no bit",
+        (
+            "self._left = [0] * levels  # what is still to be visited of a word at each level, the lowest first",
+            "0 -> 1",
+        ): "written anew at once",
         (
             "self._left = [0] * levels  # what is still to be visited of a word at each level, the lowest first",
             "0 -> (-1)",
@@ -58,6 +66,12 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
     },
     "qbitsim/jobs/mirror_dirty.py": {
         ("if first < last:", "first < last -> (first <= last)"): "an empty range has no bit",
+    },
+    "qbitsim/jobs/txn.py": {
+        (
+            "member.cancel_async(force=True)",
+            "True -> False",
+        ): "only backups have others beside them, and end either way",
     },
 }
 """What does the same: by path, a line as it stands there and a change of it; with the reason. None is in doubt."""
