@@ -103,13 +103,9 @@ class BackupJob(Job):
             self.state.skip_unallocated = True
         self.progress.set_remaining(bitmap.count)
         if sync == "top" and self.state.status_needs_io:
-            self._looking = self.jobs.scheduler.soon(self._looked, f"{self.id}: look up what is allocated")
+            self._looking = self.jobs.scheduler.soon(self._begin, f"{self.id}: look up what is allocated")
         else:
             self._begin()
-
-    def _looked(self) -> None:
-        self._looking = None
-        self._begin()
 
     def _begin(self) -> None:
         sync = self.options.sync
@@ -192,7 +188,6 @@ class BackupJob(Job):
         if policy == "report":
             self._finish(number)
             return
-        self._call = None
         if policy == "stop":
             self.stop_for_error(number)
             self._pause_point(self._copy)
@@ -219,8 +214,7 @@ class BackupJob(Job):
 
     def finish_in_flight(self) -> None:
         """Complete the look-up, or the chunks, in flight."""
-        if self._looking is not None:
-            self.jobs.scheduler.run(self._looking)
+        self.jobs.scheduler.complete(self._looking)
         if self._call is not None:
             self._call.finish_in_flight()
 

@@ -281,9 +281,9 @@ class Job(JobVerbs):
 
     def _finish(self, ret: int) -> None:
         """The work has ended with ``ret``, 0 or an errno."""
+        assert self.busy
         self.ret = ret
         self.deferred = True
-        self.busy = True
         self.jobs.scheduler.bottom_half(self._exit)
 
     def stop_for_error(self, number: int) -> None:
@@ -304,7 +304,6 @@ class Job(JobVerbs):
     def early_fail(self) -> None:
         """Give up a job that was never started and never worked (job_early_fail)."""
         assert self.status is JobStatus.CREATED
-        self.deferred = True
         self._leave_txn()
         self.transition(JobStatus.NULL)
         self._leave_list()
@@ -419,9 +418,6 @@ class Job(JobVerbs):
             self.txn.jobs.remove(self)
 
     def _do_dismiss(self) -> None:
-        self.busy = False
-        self.paused = False
-        self.deferred = True
         self.transition(JobStatus.NULL)
         self._leave_list()
 

@@ -69,11 +69,11 @@ class LoopJob(Job):
         if not self.is_cancelled and not self.pause_count:
             scheduler, label = self.jobs.scheduler, f"{self.id}: next piece"
             if delay:
-                self._timer = scheduler.after(delay, self._due, label)
+                self._timer = scheduler.after(delay, self.enter, label)
             elif self._did_io:
-                self._timer = scheduler.soon(self._due, label)
+                self._timer = scheduler.soon(self.enter, label)
             else:
-                self._timer = scheduler.before_io(self._due, label)
+                self._timer = scheduler.before_io(self.enter, label)
         self._did_io = False
         self._yield(self._slept)
 
@@ -82,24 +82,16 @@ class LoopJob(Job):
         self._did_io = True
         self._owed += max(source.delay("read", length), target.delay("write", length))
 
-    def _due(self) -> None:
-        self._timer = None
-        self.enter()
-
     def wake_if_due(self) -> None:
         """Go on if the sleep is over."""
         if self._timer is not None and self._timer.when <= self.jobs.scheduler.now:
-            self._timer.cancel()
-            self._due()
+            self.enter()
 
     def _entered(self) -> None:
-        self._cancel_timer()
-        super()._entered()
-
-    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        super()._entered()
 
     def _slept(self) -> None:
         then, self._after_sleep = self._after_sleep, None
@@ -132,11 +124,7 @@ class LoopJob(Job):
 
     def _released(self) -> None:
         self._stall = None
-        self._again = self.jobs.scheduler.soon(self._make_again, f"{self.id}: resumed request")
-
-    def _make_again(self) -> None:
-        self._again = None
-        self.wake()
+        self._again = self.jobs.scheduler.soon(self.wake, f"{self.id}: resumed request")
 
     @property
     def stall(self) -> Stall | None:
@@ -150,8 +138,7 @@ class LoopJob(Job):
         """
         if self._stall is not None:
             raise StalledError(self._stall)
-        if self._again is not None:
-            self.jobs.scheduler.run(self._again)
+        self.jobs.scheduler.complete(self._again)
 
     # -- errors
 

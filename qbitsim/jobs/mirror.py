@@ -167,15 +167,14 @@ class MirrorJob(LoopJob):
 
     def guest_wrote(self, kind: str, offset: int, length: int, data: bytes) -> None:
         """The source has a guest's write: copy it at once, or note it."""
-        dirty = self.dirty
-        if dirty is None or self.deferred:
+        assert self.dirty is not None
+        if self.deferred:
             return
         if self.copy_mode == "background":
-            self.actively_synced = False
-            dirty.mark(offset, length)
+            self.dirty.mark(offset, length)
             self._wake_up()
-            return
-        self._copy_at_once(kind, offset, length, data)
+        else:
+            self._copy_at_once(kind, offset, length, data)
 
     def _copy_at_once(self, kind: str, offset: int, length: int, data: bytes) -> None:
         assert self.dirty is not None
@@ -203,7 +202,7 @@ class MirrorJob(LoopJob):
     def _wake_up(self) -> None:
         if self._idle and not self.pause_count:
             self._idle = False
-            self._timer = self.jobs.scheduler.soon(self._due, f"{self.id}: guest write")
+            self._timer = self.jobs.scheduler.soon(self.enter, f"{self.id}: guest write")
 
     # -- the work
 
@@ -287,7 +286,7 @@ class MirrorJob(LoopJob):
             if self.target.unflushed or self._looks_first:
                 # Flushing what was written takes a turn, and so does the first look at the source.
                 self.target.unflushed = self._looks_first = False
-                self._flushing = self.jobs.scheduler.soon(self._flushed, f"{self.id}: flush the target")
+                self._flushing = self.jobs.scheduler.soon(self._caught_up, f"{self.id}: flush the target")
                 return
             if not self._flush():
                 self._round()
@@ -303,10 +302,6 @@ class MirrorJob(LoopJob):
         else:
             self._round()
 
-    def _flushed(self) -> None:
-        self._flushing = None
-        self._caught_up()
-
     def _become_ready(self) -> None:
         self.transition(JobStatus.READY)
         data = {"device": self.id, "len": self.length, "offset": self.offset, "speed": self.speed, "type": self.kind}
@@ -321,10 +316,10 @@ class MirrorJob(LoopJob):
         self._ending = self.jobs.scheduler.soon(self._ended, f"{self.id}: drain the source")
 
     def _ended(self) -> None:
-        self._ending = None
         self.source.drained_begin()
         self._let_requests_end()
-        if self.dirty is not None and self.dirty.count and not (self.ret or self.is_cancelled):
+        assert self.dirty is not None
+        if self.dirty.count and not (self.ret or self.is_cancelled):
             # A guest has written since the last look, which is taken anew (mirror_run, block/mirror.c, QEMU 10.0).
             self.source.drained_end()
             self._round()
@@ -358,13 +353,11 @@ class MirrorJob(LoopJob):
         """
         self._operations.complete_all()
         self.finish_flush()
-        if self._ending is not None:
-            self.jobs.scheduler.run(self._ending)
+        self.jobs.scheduler.complete(self._ending)
 
     def finish_flush(self) -> None:
         """Flush the target now, if that is what comes next (bdrv_co_flush, block/io.c, waits for active_flush_req)."""
-        if self._flushing is not None:
-            self.jobs.scheduler.run(self._flushing)
+        self.jobs.scheduler.complete(self._flushing)
 
     def _entered(self) -> None:
         self._idle = False
@@ -484,13 +477,12 @@ class MirrorJob(LoopJob):
         failure = 0
         filter_, graph, source, target = self.filter, self.jobs.graph, self.source, self.target.node
         if filter_ is None:
-            return 0
+            return failure
         self.filter = None
         self.unfreeze()
         filter_.watcher, filter_.held = None, False
-        if self.dirty is not None:
-            self.dirty.release()
-            self.dirty = None
+        assert self.dirty is not None
+        self.dirty.release()
         with graph.kept(source, filter_, target):
             self.user.eject()
             with graph.drained(filter_), graph.drained(target):
@@ -502,7 +494,6 @@ class MirrorJob(LoopJob):
                     failure = errno.EPERM
                 if self._replaced is not None:
                     self._replaced.blockers.remove(REPLACE_BLOCKER)
-                    self._replaced = None
                 self.detach_all()
                 graph.remove_above(filter_, filter_.children[0].node)
                 if self.ret and self.options.restore_read_only:

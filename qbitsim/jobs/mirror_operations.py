@@ -154,5 +154,4 @@ class MirrorOperations:
         for each in operations:
             if each.stall is not None:
                 raise StalledError(each.stall)
-            if each.task is not None and each.task.pending:
-                self._scheduler.run(each.task)
+            self._scheduler.complete(each.task)
