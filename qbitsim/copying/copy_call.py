@@ -118,8 +118,8 @@ class BlockCopyCall:
             self._launch_waiting()
         if not self._is_held:
             self._copy_rest()
-        while not self._is_held and self._next():
-            pass
+        while not self._is_held and (task := self._next()) is not None:
+            self._submit(task)
         if not self._is_held and not self._in_flight:
             self._round_ended()
 
@@ -135,24 +135,24 @@ class BlockCopyCall:
         if self.state.needs_no_io or self.state.scheduler.runs_exclusively(self._in_flight):
             self.state.copy_rest()
 
-    def _next(self) -> bool:
-        """Make one chunk; False when there is nothing more to make in this round."""
+    def _next(self) -> CopyTask | None:
+        """Make one chunk; None when there is nothing more to make in this round."""
         if self.cancelled or self.failure:
-            return False
-        task = self.state.start_task(self, self._position, self.end, self.max_chunk)
-        if task is None:
-            return False
+            return None
+        return self.state.start_task(self, self._position, self.end, self.max_chunk)
+
+    def _submit(self, task: CopyTask) -> None:
+        """Put the chunk in flight, or let it wait for a slot; or give it up and sleep, if the speed limit says so."""
         limit, now = self.state.rate_limit, self.state.scheduler.now
-        delay = limit.delay(now, 0)
-        if delay > 0:
+        delay = limit.delay(now)
+        if delay:
             self.state.end_task(task, failed=True)
             self._sleep = self.state.scheduler.after(delay, self._wake, f"{self.label}: speed limit")
-            return False
-        limit.delay(now, task.length)
-        self._position = task.end
-        self._waiting = task
-        self._launch_waiting()
-        return True
+        else:
+            limit.delay(now, task.length)
+            self._position = task.end
+            self._waiting = task
+            self._launch_waiting()
 
     def _launch_waiting(self) -> None:
         """Put the chunk that waits for a slot in flight, or drop it after a failure (block_copy_task_run)."""

@@ -22,8 +22,7 @@ class RateLimit:
     __slots__ = ("_dispatched", "_quota", "_slice_end", "_slice_start", "speed")
 
     def __init__(self) -> None:
-        self.speed = 0
-        self._quota = 0
+        self.set_speed(0)
         self._slice_start = 0
         self._slice_end = -SLICE  # long over: the first slice begins with the first chunk
         self._dispatched = 0
@@ -33,7 +32,7 @@ class RateLimit:
         self.speed = speed
         self._quota = max(1, speed * SLICE // NANOSECONDS)
 
-    def delay(self, now: int, length: int) -> int:
+    def delay(self, now: int, length: int = 0) -> int:
         """Nanoseconds to wait at the instant ``now`` before more may go, with ``length`` more bytes dispatched."""
         if not self.speed:
             return 0

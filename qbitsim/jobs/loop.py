@@ -100,7 +100,7 @@ class LoopJob(Job):
 
     def _wait_for_quota(self, then: Continuation) -> None:
         """Go on with ``then`` once the speed limit allows it."""
-        self._after_quota(then, self.limit.delay(self.jobs.scheduler.now, 0))
+        self._after_quota(then, self.limit.delay(self.jobs.scheduler.now))
 
     def _after_quota(self, then: Continuation, delay: int) -> None:
         if delay and self.jobs.profile.speed_survives_pauses:

@@ -262,7 +262,7 @@ class MirrorJob(LoopJob):
                 return
             delay = self._delay
             if self.jobs.profile.speed_survives_pauses:
-                delay = self.limit.delay(self.jobs.scheduler.now, 0)
+                delay = self.limit.delay(self.jobs.scheduler.now)
             if delay and not (self.ready and not (self._completing or self.cancelled)):
                 self._after_quota(self._round, delay)
                 return

@@ -175,8 +175,9 @@ def test_a_backing_file_is_blocked_for_all_but_what_concerns_the_whole_chain() -
         nodes["mid"].check_not_blocked("drive-del")
     nodes["mid"].check_not_blocked("backup-source")
     nodes["mid"].block("a job")
-    with pytest.raises(QmpError, match=r"^Node 'mid' is busy: a job$"):
-        nodes["mid"].check_not_blocked("backup-source")
+    for operation in ("backup-source", "drive-del"):
+        with pytest.raises(QmpError, match=r"^Node 'mid' is busy: a job$"):
+            nodes["mid"].check_not_blocked(operation)
 
 
 def test_nodes_know_what_is_above_and_below() -> None:

@@ -102,6 +102,21 @@ def test_what_is_not_in_one_piece_in_the_file_is_not_copied_as_one() -> None:
     assert machine.qmp("query-jobs")[0]["current-progress"] == 2 * CLUSTER
 
 
+def test_what_the_source_cannot_tell_is_copied_before_a_guest_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_node: object, _offset: int, _length: int) -> None:
+        raise OSError(5, "cannot tell")
+
+    machine = Machine()
+    machine.images.create("base", "qcow2", MIB)
+    machine.images.create("d", "qcow2", MIB, backing="base", backing_format="qcow2").write(0, b"o" * MIB)
+    drive = machine.add_disk("drive0", file="d")
+    machine.images.create("t", "qcow2", MIB)
+    machine.qmp("drive-backup", device="drive0", target="t", mode="existing", sync="top")
+    monkeypatch.setattr(type(drive.node.skip_filters()), "_status", fail)
+    drive.write(3 * CLUSTER, b"n")  # before the job has looked what is allocated
+    assert machine.images.lookup("t").content.stored_clusters() == [3]
+
+
 def test_zero_areas_are_not_written_but_count() -> None:
     machine = Machine()
     machine.add_disk("drive0", "4M").write(MIB, b"x")
@@ -352,7 +367,7 @@ def test_a_rate_limit_lets_the_first_go_and_then_no_more_than_the_speed(speed: i
     limit, now, sent = RateLimit(), 0, 0
     limit.set_speed(speed)
     while now < 20 * 10**9:
-        delay = limit.delay(now, 0)
+        delay = limit.delay(now)
         if delay:
             now += delay
         else:

@@ -53,8 +53,7 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
         ("self._blocked_at = 0", "0 -> (-1)"): "read only after it was written",
     },
     "qbitsim/copying/ratelimit.py": {
-        ("self._quota = 0", "0 -> 1"): "read only after it was written",
-        ("self._quota = 0", "0 -> (-1)"): "read only after it was written",
+        ("self._slice_start = 0", "self._slice_start = 0 -> pass"): "read only after it was written",
         ("self._slice_start = 0", "0 -> 1"): "read only after it was written",
         ("self._slice_start = 0", "0 -> (-1)"): "read only after it was written",
     },
