@@ -23,9 +23,8 @@ class RateLimit:
 
     def __init__(self) -> None:
         self.set_speed(0)
-        self._slice_start = 0
+        self._slice_start = self._dispatched = 0
         self._slice_end = -SLICE  # long over: the first slice begins with the first chunk
-        self._dispatched = 0
 
     def set_speed(self, speed: int) -> None:
         """Change the limit; what was dispatched in the slice still counts."""

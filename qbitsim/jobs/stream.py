@@ -63,13 +63,22 @@ class StreamJob(LoopJob):
 
     __slots__ = ("_failure", "_offset", "filter", "node", "options", "user", "was_read_only")
 
-    def __init__(self, jobs: JobList, identifier: str, options: StreamOptions, node: Node, top: CopyOnReadNode) -> None:
+    def __init__(
+        self,
+        jobs: JobList,
+        identifier: str,
+        options: StreamOptions,
+        node: Node,
+        top: CopyOnReadNode,
+        *,
+        was_read_only: bool,
+    ) -> None:
         super().__init__(jobs, identifier, auto_finalize=options.auto_finalize, auto_dismiss=options.auto_dismiss)
         self.options = options
         self.node = node
         self.filter: CopyOnReadNode | None = top
         self.user = Drive(jobs.graph, "", perm=perms.CONSISTENT_READ, shared=READING | perms.WRITE)
-        self.was_read_only = False
+        self.was_read_only = was_read_only
         self._offset = 0
         self._failure = 0
 
@@ -182,7 +191,7 @@ def create_stream(jobs: JobList, node: Node, options: StreamOptions) -> StreamJo
         except QmpError as error:
             raise QmpError(f"Could not create node: {error.desc}") from None
         try:
-            job = _create_job(jobs, node, top, options)
+            return _create_job(jobs, node, top, options, was_read_only=was_read_only)
         except QmpError:
             drop_filter(graph, top, node)
             raise
@@ -190,18 +199,18 @@ def create_stream(jobs: JobList, node: Node, options: StreamOptions) -> StreamJo
         if was_read_only:
             restore_read_only(graph, node)
         raise
-    job.was_read_only = was_read_only
-    return job
 
 
 READING = perms.CONSISTENT_READ | perms.WRITE_UNCHANGED
 """What a stream lets others do with the layers that it reads."""
 
 
-def _create_job(jobs: JobList, node: Node, top: CopyOnReadNode, options: StreamOptions) -> StreamJob:
+def _create_job(
+    jobs: JobList, node: Node, top: CopyOnReadNode, options: StreamOptions, *, was_read_only: bool
+) -> StreamJob:
     identifier = options.job_id if options.job_id is not None else top.device_name
     with jobs.graph.change():
-        job = StreamJob(jobs, identifier, options, node, top)
+        job = StreamJob(jobs, identifier, options, node, top, was_read_only=was_read_only)
         job.use("main node", top)
     job.check_speed(options.speed)
     try:

@@ -53,9 +53,12 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
         ("self._blocked_at = 0", "0 -> (-1)"): "read only after it was written",
     },
     "qbitsim/copying/ratelimit.py": {
-        ("self._slice_start = 0", "self._slice_start = 0 -> pass"): "read only after it was written",
-        ("self._slice_start = 0", "0 -> 1"): "read only after it was written",
-        ("self._slice_start = 0", "0 -> (-1)"): "read only after it was written",
+        (
+            "self._slice_start = self._dispatched = 0",
+            "self._slice_start = self._dispatched = 0 -> pass",
+        ): "read only after it was written",
+        ("self._slice_start = self._dispatched = 0", "0 -> 1"): "read only after it was written",
+        ("self._slice_start = self._dispatched = 0", "0 -> (-1)"): "read only after it was written",
     },
     "qbitsim/engine/events.py": {
         ("if cursor > self._trimmed:", "cursor > self._trimmed -> (cursor >= self._trimmed)"): "nothing is forgotten",
