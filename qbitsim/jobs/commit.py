@@ -90,15 +90,12 @@ class CommitJob(LoopJob):
     # -- the work
 
     def _run(self) -> None:
-        failure = grow(self.base, self.top.length)
-        if failure:
-            self._finish(failure)
-            return
         self.progress.set_remaining(self.top.length)
-        if self.top.length:
-            self._wait_for_quota(self._piece)
+        failure = grow(self.base, self.top.length)
+        if failure or not self.top.length:
+            self._finish(failure)
         else:
-            self._finish(0)
+            self._wait_for_quota(self._piece)
 
     def _piece(self) -> None:
         if self.is_cancelled:

@@ -43,7 +43,7 @@ class Coroutine:
 
     def _wait_for_start(self) -> None:
         self.pause_count = 1
-        self.paused = True
+        self.paused = False
         self.busy = False
         self.started = False
         self.deferred = False
@@ -56,7 +56,6 @@ class Coroutine:
         self.started = True
         self.pause_count -= 1
         self.busy = True
-        self.paused = False
         self.transition(JobStatus.RUNNING)
         self._pause_point(self._run)
 

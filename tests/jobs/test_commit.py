@@ -179,6 +179,41 @@ def test_a_commit_that_fails_says_how_far_it_was_and_one_that_stops_goes_on_from
     assert machine.graph.nodes["node0"].backing.name == "base"
 
 
+@pytest.mark.parametrize("profile", ["7.2", "10.0"])
+@pytest.mark.parametrize(("top", "length"), [({"top_node": "mid"}, SIZE), ({}, 0)])
+def test_a_base_that_cannot_grow_fails_the_job(profile, top, length):
+    machine = Machine(profile)
+    machine.add_node({"driver": "null-co", "node-name": "base", "size": SIZE // 2, "read-zeroes": True})
+    for name, below in (("mid", "base"), ("top", "mid")):
+        machine.images.create(name, "qcow2", SIZE)
+        file = {"driver": "file", "filename": name}
+        machine.add_node({"driver": "qcow2", "node-name": name, "file": file, "backing": below})
+    machine.qmp("block-commit", device="top", job_id="c", **top)
+    machine.run_until_idle()
+    (end,) = [each["data"] for each in machine.events.read(0) if each["event"] == "BLOCK_JOB_COMPLETED"]
+    progress = {"len": length, "offset": 0, "speed": 0}
+    assert end == {"device": "c", "type": "commit", "error": "Operation not supported", **progress}
+    assert machine.qmp("query-jobs") == []
+
+
+@pytest.mark.parametrize("top", [{"top_node": "mid"}, {}])
+def test_a_layer_without_a_byte_is_committed(top):
+    machine = Machine()
+    below = {}
+    for name in ("base", "mid", "top"):
+        machine.images.create(name, "qcow2", 0)
+        file = {"driver": "file", "filename": name}
+        machine.add_node({"driver": "qcow2", "node-name": name, "file": file, **below})
+        below = {"backing": name}
+    machine.qmp("block-commit", device="top", job_id="c", **top)
+    machine.run_until_idle()
+    if not top:
+        machine.qmp("job-complete", id="c")
+        machine.run_until_idle()
+    ends = [each["data"] for each in machine.events.read(0) if each["event"] == "BLOCK_JOB_COMPLETED"]
+    assert ends == [{"device": "c", "len": 0, "offset": 0, "speed": 0, "type": "commit"}]
+
+
 def test_all_layers_of_a_commit_are_in_use_until_it_is_over():
     machine, below, names = Machine(), None, ("base", "one", "two", "top")
     for name in names:
