@@ -268,8 +268,7 @@ class Job(JobVerbs):
         """
         while self.busy and not self.completed:
             self.jobs.scheduler.run_bottom_halves()
-            if self.busy and not self.completed:
-                self.finish_in_flight()
+            self.finish_in_flight()
 
     def finish_flush(self) -> None:
         """Complete a flush that is in flight, for which another flush of that node waits: there is none."""
