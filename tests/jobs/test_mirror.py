@@ -304,7 +304,8 @@ def test_a_target_error_stops_the_mirror_until_it_is_resumed():
     machine = made(written=(1,))
     machine.inject_error("t.qcow2", "write", 28, once=True)
     start(machine, on_target_error="enospc")
-    assert (job(machine)["status"], job(machine)["io-status"]) == ("paused", "nospace")
+    seen = job(machine)
+    assert (seen["status"], seen["io-status"], seen["offset"]) == ("paused", "nospace", SIZE - CLUSTER)
     machine.qmp("job-resume", id="m")
     machine.run_until_idle()
     assert job(machine)["status"] == "ready"
