@@ -386,7 +386,7 @@ class MirrorJob(LoopJob):
         dirty = self.dirty
         assert dirty is not None
         if self._run_left is None:
-            if not dirty.count or self._operations.is_full(0):
+            if not dirty.count or self._operations.is_full(1):
                 return False
             self._run_left = dirty.take_run()
         while self._run_left is not None:

@@ -104,7 +104,9 @@ class StreamJob(LoopJob):
             length, copied = missing_above(node, self.options.overlay, offset, length)
             if copied:
                 self.node.copy_up(self._offset, length)
-                self._owe(self.node.backing_chain_next or self.node, self.node, length)
+                below = node.backing_chain_next
+                assert below is not None
+                self._owe(below, node, length)
         except OSError as error:
             self._failed(errno_of(error), length)
             return
@@ -141,7 +143,6 @@ class StreamJob(LoopJob):
     def prepare(self) -> int:
         """Take the filter out and give the node its new backing file (stream_prepare)."""
         graph, node = self.jobs.graph, self.node.skip_filters()
-        self.unfreeze()
         self._drop_filter()
         edge = node.child("backing")
         with graph.drained(node):

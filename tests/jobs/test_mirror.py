@@ -268,6 +268,14 @@ def test_zeroes_need_nothing_of_a_full_buffer():
     assert job(machine)["offset"] == CLUSTER  # the zeroes behind them, whose place in the table is known by now
 
 
+def test_nothing_is_begun_while_the_buffer_is_full():
+    machine = made(written=(0, 1))
+    machine.drive("drive0").write_zeroes(2 * CLUSTER, 2 * CLUSTER)
+    options = {"sync": "full", "buf_size": 2 * CLUSTER, "granularity": CLUSTER}
+    machine.qmp("blockdev-mirror", device="drive0", target="t", job_id="m", **options)
+    assert in_flight(machine) == [f"m: copy 0+{2 * CLUSTER}"]
+
+
 def test_a_write_of_zeroes_that_waits_at_a_breakpoint_is_made_again():
     machine = Machine()
     machine.add_disk("drive0", SIZE + 512)
