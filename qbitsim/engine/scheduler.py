@@ -196,9 +196,7 @@ class Scheduler:
         if len(self._ready) == 1 or self.policy is first_in_first_out:
             task = self._ready.popleft()
         else:
-            chosen = self.policy(self._ready)
-            task = self._ready[chosen]
-            del self._ready[chosen]
+            task = self._ready[self.policy(self._ready)]  # it goes when it has run (_collect)
         if self.observer is not None:
             self.observer.stepping(task.label)
         self.run(task)

@@ -141,7 +141,6 @@ class CommitJob(LoopJob):
         """Let what is above the top use the base (commit_prepare, bdrv_drop_intermediate)."""
         graph, filter_ = self.jobs.graph, self.filter
         assert filter_ is not None
-        self.unfreeze()
         overlays = [node for node in filter_.parent_nodes if node.supports_backing]
         self.writer.eject()
         with graph.kept(self.base):
