@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -98,6 +98,7 @@ class Life:
         self._seen = 0
         self._targets: dict[str, str] = {}  # of mirrors: job -> node
         self._pivots: set[str] = set()  # mirrors that were told to complete
+        self._moves: dict[str, tuple[str, set[str]]] = {}  # commits, mirrors: job -> to which node, of which layers
         self._persistent = self._has("block-dirty-bitmap-merge") and self.random.random() < 0.5
         self.machine.add_disk("drive0", SIZE, node_name="base", discard=True)
         self._ensure_bitmaps()
@@ -170,10 +171,8 @@ class Life:
             self._wrote(offset, data if kind else bytes(length))
 
     def _wrote(self, offset: int, data: bytes) -> None:
-        place = slice(offset, offset + len(data))
-        if self.model[place] != data:  # a mirror need not write zeroes again, and then no bitmap of its target knows
-            self.model[place] = data
-            self.written |= set(range(offset // GRANULE, (offset + len(data) - 1) // GRANULE + 1))
+        self.model[offset : offset + len(data)] = data
+        self.written |= set(range(offset // GRANULE, (offset + len(data) - 1) // GRANULE + 1))
 
     def _adopt(self, offset: int = 0, length: int = SIZE) -> None:
         """Nobody but the disk can know what it reads as there."""
@@ -252,12 +251,18 @@ class Life:
     def _bitmap(self, node: str, name: str) -> dict[str, Any]:
         return {"node": node, "name": name, "granularity": GRANULE} | ({"persistent": True} if self._persistent else {})
 
-    def _merges(self, target: str, *, active_too: bool) -> list[dict[str, Any]]:
-        """Actions that take what the bitmaps of all layers know to the node ``target``."""
-        layers = list(self._layers())[0 if active_too else 1 :]
+    @staticmethod
+    def _merges(layers: Sequence[Node], target: str) -> list[dict[str, Any]]:
+        """Actions that take what the bitmaps of these layers know to the node ``target``.
+
+        Nothing is known by those that a crash has left inconsistent, nor asked of them: all began anew then.
+        """
         found = []
         for name in _BITMAPS:
-            sources = [{"node": node.name, "name": name} for node in layers if node.find_bitmap(name) is not None]
+            known = ((node, node.find_bitmap(name)) for node in layers)
+            sources = [
+                {"node": node.name, "name": name} for node, bitmap in known if bitmap and not bitmap.inconsistent
+            ]
             if sources:
                 data = {"node": target, "target": name, "bitmaps": sources}
                 found.append({"type": "block-dirty-bitmap-merge", "data": data})
@@ -272,7 +277,7 @@ class Life:
         if self.attempt is not None:
             return
         full = not self.chain or len(self.chain) == _LONGEST_CHAIN or self.random.random() < 0.1
-        actions = [] if full else self._merges(self._top.name, active_too=False)
+        actions = [] if full else self._merges(list(self._layers())[1:], self._top.name)
         if full:
             actions = [{"type": "block-dirty-bitmap-clear", "data": {"node": self._top.name, "name": "chain"}}]
         elif actions and not self._has("block-dirty-bitmap-merge"):
@@ -305,27 +310,31 @@ class Life:
         self.tally["snapshots in running backups"] += self.attempt is not None
 
     def _commit(self) -> None:
-        """Of the active layer, or of some below it, if the release can name them; the base gets the bitmaps first."""
+        """Of the active layer, or of some below it, if the release can name them; the base has the bitmaps first."""
         layers, more = list(self._layers()), {}
-        base = layers[-1]
+        top, bottom = 0, len(layers) - 1
         if len(layers) > 2 and self.random.random() < 0.5 and self.machine.profile.jobs_have_ids:
             top = self.random.randrange(1, len(layers) - 1)
-            base = layers[self.random.randrange(top + 1, len(layers))]
-            more = {"top-node": layers[top].name, "base-node": base.name}
+            bottom = self.random.randrange(top + 1, len(layers))
+            more = {"top-node": layers[top].name, "base-node": layers[bottom].name}
+        base = layers[bottom]
         for name in _BITMAPS:
             bitmap = base.find_bitmap(name)
             if bitmap is None:
                 self._execute("block-dirty-bitmap-add", node=base.name, name=name, granularity=GRANULE)
             elif bitmap.inconsistent:
                 return
-        self._execute("block-commit", device="drive0", **self._job(), **more)
+        job = self._job()
+        more |= {"auto-finalize": False} if self._has("job-finalize") else {}
+        self._execute("block-commit", device="drive0", **job, **more)
+        self._moves[self._id(job)] = base.name, {node.name for node in layers[top:bottom]}
 
     def _stream(self) -> None:
         """The client first takes what is known of the layers that will go to the active one."""
-        layers = [node.name for node in self._layers()]
-        if len(layers) < 2:
+        top, *below = self._layers()
+        if not below:
             return
-        actions = self._merges(layers[0], active_too=False)
+        actions = self._merges(below, top.name)
         if self._has("block-dirty-bitmap-merge"):
             self._execute("transaction", actions=actions)
         job = self._job()
@@ -343,13 +352,14 @@ class Life:
         try:
             for each in _BITMAPS:
                 self._execute("block-dirty-bitmap-add", **self._bitmap(node, each))
-            self._execute("transaction", actions=self._merges(node, active_too=True))
-            more = {"copy-mode": "write-blocking"} if self.random.random() < 0.3 else {}
-            self._execute("blockdev-mirror", device="drive0", target=node, sync="full", **job, **more)
+            more: dict[str, Any] = {"copy-mode": "write-blocking"} if self.random.random() < 0.3 else {}
+            more |= {"sync": "full", "auto-finalize": False}
+            self._execute("blockdev-mirror", device="drive0", target=node, **job, **more)
         except QmpError:
             self._execute("blockdev-del", node_name=node)
             raise
         self._targets[self._id(job)] = node
+        self._moves[self._id(job)] = node, {layer.name for layer in self._layers()}
 
     def _verb(self) -> None:
         """Something is asked of a job."""
@@ -359,15 +369,28 @@ class Life:
         job = self.random.choice(jobs)
         if job.status == "ready":
             self._complete(job.id, cancel=self.random.random() < 0.3)
-        elif job.status in ("pending", "concluded"):
-            verb = "finalize" if job.status == "pending" else "dismiss"
-            self._execute(f"job-{verb}", id=job.id)
+        elif job.status == "pending":
+            self._finalize(job.id)
+        elif job.status == "concluded":
+            self._execute("job-dismiss", id=job.id)
         elif self.random.random() < 0.15:
             self._execute("block-job-cancel", device=job.id)
         elif self.random.random() < 0.3:
             self._execute("block-job-set-speed", device=job.id, speed=self.random.choice((0, GRANULE)))
         else:
             self._execute(f"block-job-{self.random.choice(('pause', 'resume', 'resume'))}", device=job.id)
+
+    def _finalize(self, job: str) -> None:
+        """If a job has moved what was written to another node, its bitmaps get to know it first.
+
+        Their own record is not enough: zeroes are not written where the node reads as zeroes already (11.1). No guest's
+        write comes between: the active layer is drained until the job is finalized.
+        """
+        node, names = self._moves.pop(job, ("", set()))
+        if names and self._has("block-dirty-bitmap-merge"):
+            merges = self._merges([layer for layer in self._layers() if layer.name in names], node)
+            self._execute("transaction", actions=merges)
+        self._execute("job-finalize", id=job)
 
     def _complete(self, job: str, *, cancel: bool) -> None:
         if cancel:
@@ -407,8 +430,8 @@ class Life:
         self._heal()
         self.machine.restart(crash=crash)
         self.tally["crashes" if crash else "clean restarts"] += 1
-        self._targets.clear()
-        self._pivots.clear()
+        for told in (self._targets, self._pivots, self._moves):
+            told.clear()
         self.attempt, self._seen = None, self.machine.events.end
         self.chain.clear()
         if crash or was_struck or not self._persistent:
@@ -445,6 +468,8 @@ class Life:
                 good = event["event"] == "BLOCK_JOB_COMPLETED" and "error" not in data
                 self.tally[f"{data['type']} jobs that {'succeeded' if good else 'did not'}"] += 1
                 self._job_ended(data["device"], data["type"], good=good)
+            elif data.get("status") == "pending" and data["id"] in self._moves:
+                self._finalize(data["id"])
 
     def _job_ended(self, job: str, kind: str, *, good: bool) -> None:
         target = self._targets.pop(job, None)
@@ -505,8 +530,10 @@ class Life:
             raise LawBrokenError(f"at the end there are {'; '.join(found)}")
 
     def _end_job(self, job: str, status: str) -> None:
-        if status in ("pending", "concluded"):
-            self._execute(f"job-{'finalize' if status == 'pending' else 'dismiss'}", id=job)
+        if status == "pending":
+            self._finalize(job)
+        elif status == "concluded":
+            self._execute("job-dismiss", id=job)
         elif status == "ready":
             self._complete(job, cancel=False)
         else:

@@ -298,16 +298,25 @@ class Profile:
     unused_fdsets_end_with_monitors: bool = gone_with("9.2")
     """Whether sets of descriptors that nobody has open are closed when the last QMP client leaves (monitor/fds.c)."""
 
+    # -- all disks
+
+    unused_nodes_passed_over: bool
+    """Whether what is done to all disks passes over nodes that nobody uses, once some node is in use.
+
+    bdrv_next() in block/block-backend.c looks for them behind the last node in use. So ``stop`` does not flush them,
+    and neither snapshots of the whole machine nor its migration know them (measured: 10.0; 7.2 and 11.1 find all).
+    """
+
+    active_nodes_have_active_children: bool = came_with("10.0")
+    """Whether an inactive node is refused as a child of an active one (bdrv_attach_child_noperm(), block.c).
+
+    An active overlay of an inactive node becomes inactive, so that a snapshot can still be taken.
+    """
+
     # -- snapshots of the machine
 
     machine_state_size: int
     """Bytes of the state of a machine of type ``none``, which has no memory and no devices (qemu_savevm_state())."""
-
-    snapshots_skip_unused_nodes: bool
-    """Whether nodes that nobody uses are left out of snapshots of the whole machine once some node is in use.
-
-    bdrv_next() in block/block-backend.c looks for them behind the last node in use.
-    """
 
     snapshot_deletion_drains_all: bool = came_with("11.1")
     """Whether everything is quiet while snapshots of several disks are deleted (measured: not in 10.0).
@@ -461,6 +470,9 @@ class Profile:
 
     json_errors_have_places: bool = came_with("11.1")
     """Whether an object that ends too early on the command line is refused with line and column (measured)."""
+
+    prompt_waits_for_nothing: bool = gone_with("10.0")
+    """Whether a human monitor shows its prompt at once, and not when the main loop turns (measured: 7.2)."""
 
     monitors_are_objects: bool = came_with("11.1")
     """Whether a monitor is an object, so that its id is checked and it is listed (measured: not in 10.0)."""

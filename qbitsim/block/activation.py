@@ -1,25 +1,28 @@
-"""Images that belong to one of two processes between which a guest migrates (bdrv_inactivate_all, bdrv_activate_all).
+"""Images that belong to one of two processes between which a guest migrates, or that the client deactivates.
 
 Theory of operation (block.c and block/block-backend.c, QEMU 10.0)
 ==================================================================
 
 1. A process whose nodes are *inactive* may neither write nor lock out others: its drives need nothing and share
    everything meanwhile. What they would need is kept.
-2. The process that gives the guest away writes all down; the other one looks at the images anew, when it may lock them.
+2. A node is written down and inactive before those below it (bdrv_inactivate_recurse); they are active, and looked at
+   anew, before it is (bdrv_activate).
+3. What fails half-way stays as far as it came, as in QEMU.
 """
 
 from __future__ import annotations
 
+import errno
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import Drive
 from qbitsim.block.node import Node, downwards
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.files.failures import io_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from qbitsim.block.graph import Graph
 
 
@@ -29,105 +32,83 @@ def is_inactive(graph: Graph) -> bool:
 
 
 def inactivate_all(graph: Graph) -> None:
-    """Give the images away.
+    """Give the images away (bdrv_inactivate_all).
 
-    :raises QmpError: somebody other than a drive writes, or an image cannot be written down; all is active then.
+    :raises OSError: somebody other than a drive writes, or an image cannot be written down.
     """
-    drives, roots = _drives(graph), _roots(graph)
-    _suspend(drives)
-    changed: list[Node] = []
+    for node in graph.disks():
+        if not node.parent_nodes:
+            _inactivate_from(graph, node)
+
+
+def inactivate(graph: Graph, node: Node) -> None:
+    """Give away a node and all below it that nobody active uses (bdrv_inactivate).
+
+    :raises QmpError: an active node uses it, or it is as with :func:`inactivate_all`.
+    """
+    if _has_active_parent(node):
+        raise QmpError("Node has active parent node")
     try:
-        for node in downwards(roots):
-            _inactivate(node, changed)
-    except (QmpError, OSError):
-        for node in changed:
-            node.inactive = False
-        _resume(drives)
-        graph.refresh_permissions(*roots)
-        for node in reversed(changed):
-            node.activate()
-        raise QmpError("bdrv_inactivate_all() failed (-1)") from None
+        _inactivate_from(graph, node)
+    except OSError as error:
+        raise QmpError(f"Failed to inactivate node: {error.strerror}") from None
 
 
-def _inactivate(node: Node, changed: list[Node]) -> None:
-    if node.inactive:
-        return
-    node.inactivate()
-    if any(edge.perm & (perms.WRITE | perms.WRITE_UNCHANGED) for edge in node.parents):
-        raise QmpError("its parents need to write")
-    node.inactive = True
-    changed.append(node)
-    for edge in node.children:
-        edge.perm, edge.shared = node.child_permissions(edge, 0, perms.ALL)
-        edge.node.on_permissions(edge.perm, edge.shared)
+def _inactivate_from(graph: Graph, top: Node) -> None:
+    due = [top]
+    while due:
+        node = due.pop()
+        if node.inactive or _has_active_parent(node):
+            continue
+        node.inactivate()
+        for edge in node.parents:
+            if isinstance(edge.parent, Drive):
+                edge.parent.suspend()
+        if any(edge.perm & (perms.WRITE | perms.WRITE_UNCHANGED) for edge in node.parents):
+            raise io_error(errno.EPERM)
+        node.inactive = True
+        with suppress(QmpError):  # less is needed than before
+            graph.refresh_permissions(node)
+        due += [edge.node for edge in reversed(node.children)]
+
+
+def _has_active_parent(node: Node) -> bool:
+    return any(not parent.inactive for parent in node.parent_nodes)
 
 
 def activate_all(graph: Graph) -> None:
-    """Take the images over.
+    """Take the images over (bdrv_activate_all).
 
-    :raises QmpError: another process has one, or it cannot be opened; all is inactive then.
+    :raises QmpError: as :func:`activate`.
     """
-    drives, roots = _drives(graph), _roots(graph)
-    _resume(drives)
-    try:
-        _activate(graph, roots)
-    except QmpError:
-        _suspend(drives)
-        graph.refresh_permissions(*roots)
-        raise
     graph.opens_inactive = False
+    for node in graph.disks():
+        activate(graph, node)
 
 
 def activate(graph: Graph, node: Node) -> None:
-    """Take over what is at and below a node, for an export, while the guest is still to come (bdrv_activate).
+    """Take over what is at and below a node (bdrv_activate).
 
-    The drives above need nothing until then (blk_root_activate, block/block-backend.c, QEMU 10.0).
+    While a guest is still to come, the drives above need nothing: an export may use the node then, and more.
 
-    :raises QmpError: as :func:`activate_all`.
+    :raises QmpError: another process has an image, or it cannot be opened.
     """
-    _activate(graph, [node])
+    for each in reversed(downwards([node])):
+        if each.inactive:
+            _activate_one(graph, each)
+        if not graph.opens_inactive:
+            for edge in each.parents:
+                if isinstance(edge.parent, Drive):
+                    edge.parent.resume()
 
 
-def _activate(graph: Graph, roots: list[Node]) -> None:
-    nodes = [node for node in downwards(roots) if node.inactive]
-    for node in nodes:
-        node.inactive = False
-    done: list[Node] = []
+def _activate_one(graph: Graph, node: Node) -> None:
+    node.inactive = False
     try:
-        graph.refresh_permissions(*roots)
-        for node in reversed(nodes):
-            node.activate()
-            for bitmap in node.bitmaps:
-                bitmap.skip_store = False
-            done.append(node)
+        graph.refresh_permissions(node)
+        node.activate()
     except QmpError:
-        for node in done:
-            node.inactivate()
-        for node in nodes:
-            node.inactive = True
-        graph.refresh_permissions(*roots)
+        node.inactive = True
         raise
-
-
-def _drives(graph: Graph) -> list[Drive]:
-    """Those with a name or a device, and those of jobs that allow it (blk_can_inactivate)."""
-    users = [edge.parent for node in graph.nodes.values() for edge in node.parents if isinstance(edge.parent, Drive)]
-    return [*graph.drives.values(), *(each for each in users if each.allows_inactivation)]
-
-
-def _roots(graph: Graph) -> list[Node]:
-    return [node for node in graph.nodes.values() if not node.parent_nodes]
-
-
-def _suspend(drives: Iterable[Drive]) -> None:
-    for drive in drives:
-        drive.suspended = True
-        if drive.root is not None:
-            drive.root.perm, drive.root.shared = 0, perms.ALL
-
-
-def _resume(drives: Iterable[Drive]) -> None:
-    for drive in drives:
-        drive.suspended = False
-        if drive.root is not None:
-            drive.root.perm, drive.root.shared = drive.perm, drive.shared
+    for bitmap in node.bitmaps:
+        bitmap.skip_store = False

@@ -24,6 +24,7 @@ class DrainedSections:
 
     :ivar nodes: by name, in order of creation.
     :ivar opens_inactive: see :class:`.Surroundings`.
+    :ivar active_have_active_children: an inactive node is refused below an active one (QEMU 10.0 and later).
     :ivar drains_on_change: every change of the graph drains all nodes (QEMU 8.0 and later).
     :ivar quiet_during_change: and keeps them quiet until it is made (QEMU 11.1).
     :ivar reopening_drains_below: a node that is reopened is made quiet with all that is below it (QEMU up to 7.2).
@@ -32,13 +33,21 @@ class DrainedSections:
     """
 
     __slots__ = (
-        *("drains_on_change", "drivers_drain_in_coroutines", "nodes", "opens_inactive", "quiet_during_change"),
+        *(
+            "active_have_active_children",
+            "drains_on_change",
+            "drivers_drain_in_coroutines",
+            "nodes",
+            "opens_inactive",
+            "quiet_during_change",
+        ),
         *("reopening_drains_below", "watchers"),
     )
 
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
         self.opens_inactive = False
+        self.active_have_active_children = False
         self.drains_on_change = False
         self.quiet_during_change = False
         self.reopening_drains_below = False

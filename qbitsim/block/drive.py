@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from qbitsim.block.accounting import Accounting
 from qbitsim.block.request import GuestRequest
 from qbitsim.block.waiting import DrainedError
+from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.failures import io_error
 from qbitsim.files.faults import StalledError
@@ -84,7 +85,7 @@ class Drive:
         self.perm = perm
         self.shared = shared
         self.allows_inactivation = False
-        self.suspended = graph.opens_inactive and bool(identifier)
+        self.suspended = False
         self.root: Child | None = None
         self.locked = False
         self.write_cache = True
@@ -144,6 +145,8 @@ class Drive:
 
         :raises QmpError: if another user of the node does not allow it.
         """
+        if node.inactive and self._can_be_suspended:
+            self.suspended = True
         perm, shared = (0, perms.ALL) if self.suspended else (self.perm, self.shared)
         self.root = self.graph.attach(self, "root", node, perm, shared)
 
@@ -217,6 +220,45 @@ class Drive:
         if self.root is not None and not self.suspended:
             self.root.shared = shared
             self.graph.refresh_permissions(self.root.node)
+
+    # -- images of another process
+
+    @property
+    def _can_be_suspended(self) -> bool:
+        """Whether its images can be given away: it is a guest's, or only reads, or allows it (blk_can_inactivate)."""
+        only_reads = not self.perm & ~perms.CONSISTENT_READ
+        return bool(self.id) or self.device is not None or only_reads or self.allows_inactivation
+
+    def suspend(self) -> None:
+        """Need nothing, and share all, until :meth:`resume` (blk_root_inactivate).
+
+        :raises OSError: EPERM, it is a job's or an export's that writes.
+        """
+        if self.suspended:
+            return
+        if not self._can_be_suspended:
+            raise io_error(errno.EPERM)
+        self.suspended = True
+        if self.root is not None:
+            self.root.perm, self.root.shared = 0, perms.ALL
+            self.graph.refresh_permissions(self.root.node)
+
+    def resume(self) -> None:
+        """Need and share again what is kept (blk_root_activate).
+
+        :raises QmpError: another user does not allow it.
+        """
+        if not self.suspended:
+            return
+        self.suspended = False
+        if self.root is not None:
+            self.root.perm, self.root.shared = self.perm, self.shared
+            try:
+                self.graph.refresh_permissions(self.root.node)
+            except QmpError:
+                self.suspended = True
+                self.root.perm, self.root.shared = 0, perms.ALL
+                raise
 
     # -- guest requests
 

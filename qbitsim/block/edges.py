@@ -66,6 +66,8 @@ class Edges(DrainedSections):
         :raises QmpError: if permissions disagree, or the node is a filter whose job ends at this moment; nothing has
             changed then.
         """
+        if self.active_have_active_children and node.inactive and isinstance(parent, Node) and not parent.inactive:
+            raise QmpError(f"Inactive '{node.name}' can't be a {name} child of active '{parent.name}'")
         if node.inactive and not isinstance(parent, Node) and perm & ~perms.CONSISTENT_READ:
             wanted = perms.names(perm & ~perms.CONSISTENT_READ)
             raise QmpError(f"Permission '{wanted}' unavailable on inactive node")

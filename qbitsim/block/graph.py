@@ -44,6 +44,7 @@ class Graph(Edges):
     :ivar drives_unmap_zeroes: zeroing through a drive frees clusters even if its node was not opened to do so.
     :ivar hide_filters: names of drives mean what is below the filters that QEMU put there by itself (QEMU of old).
     :ivar lengths_followed_by: the drivers whose nodes are as long as their children are now.
+    :ivar passes_over_unused: what is done to all disks leaves out those that nobody uses, if some are used.
     :ivar reopen_asks_for_length: a node that is reopened is asked how long it is.
     :ivar nbd_asks_for_extended_headers: those of its nodes that are NBD clients do.
     :ivar throttle_groups: by id.
@@ -56,7 +57,7 @@ class Graph(Edges):
     __slots__ = (
         *("_generated", "_start", "copy_before_write_always_reads", "drives", "drives_unmap_zeroes", "emit"),
         *("hide_filters", "images", "allocation_looks_for_zeroes", "lengths_followed_by", "reopen_asks_for_length"),
-        *("complain", "nbd_asks_for_extended_headers", "print", "stop_guest", "throttle_groups"),
+        *("complain", "nbd_asks_for_extended_headers", "passes_over_unused", "print", "stop_guest", "throttle_groups"),
     )
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
@@ -69,6 +70,7 @@ class Graph(Edges):
         self.allocation_looks_for_zeroes = False
         self.lengths_followed_by: frozenset[str] = frozenset()
         self.reopen_asks_for_length = False
+        self.passes_over_unused = False
         self.nbd_asks_for_extended_headers = True
         self.throttle_groups: dict[str, ThrottleGroup] = {}
         self.emit: Callable[[str, Json], None] = lambda _name, _data: None
@@ -125,11 +127,23 @@ class Graph(Edges):
         raise QmpError(f"Cannot find device='{device or ''}' nor node-name='{node or ''}'")
 
     def flush_all(self) -> None:
-        """Flush what drives use and what the monitor has (bdrv_flush_all, block/io.c, QEMU 10.0); failures are lost."""
-        for node in list(self.nodes.values()):
-            if node.monitor_owned or any(isinstance(edge.parent, Drive) for edge in node.parents):
-                with suppress(OSError, StalledError):
-                    node.flush()
+        """Flush all disks (bdrv_flush_all, block/io.c, QEMU 10.0); failures are lost."""
+        for node in self.disks():
+            with suppress(OSError, StalledError):
+                node.flush()
+
+    def disks(self) -> list[Node]:
+        """What is in use, then what only the monitor has (bdrv_next, block/block-backend.c, QEMU 10.0).
+
+        A node stands where the newest of its users was made, whether that is a drive, an export or a job
+        (bdrv_first_blk).
+        """
+        users = {user.number: node for node in self.nodes.values() if (user := newest_user(node)) is not None}
+        used = [users[number] for number in sorted(users)]
+        owned = [node for node in self.nodes.values() if node.monitor_owned]
+        if used and self.passes_over_unused:
+            owned = owned[owned.index(used[-1]) + 1 :] if used[-1] in owned else []
+        return used + [node for node in owned if newest_user(node) is None]
 
     def find_bitmap(self, owner: str, name: str) -> DirtyBitmap:
         """The bitmap of that name of a drive or node.
@@ -201,3 +215,8 @@ class Graph(Edges):
                 node.monitor_owned = False
                 self.release(node)
         self.waiting.resume_all()
+
+
+def newest_user(node: Node) -> Drive | None:
+    """Of the drives, exports and jobs that use a node."""
+    return next((edge.parent for edge in node.parents if isinstance(edge.parent, Drive)), None)

@@ -39,8 +39,7 @@ _BLOCKDEV = "2.9"
 """The first release with blockdev-add as it is today."""
 
 _NONE: Mapping[str, str] = {}
-_PARTLY = {
-    (BlockdevOptions, "active"): "only true",
+_PARTLY: dict[tuple[type, str], str] = {
     (BlkdebugInjectErrorOptions, "delay_ns"): "only 0",
 }
 """(class, member) -> the values that are not refused. :mod:`qbitsim.drivers` says it of options of drivers."""

@@ -122,7 +122,7 @@ def block_dirty_bitmap_add(context: Context, args: BlockDirtyBitmapAdd) -> None:
         check_granularity(args.granularity)
     granularity = args.granularity or node.default_granularity
     if args.persistent:
-        if context.profile.persistent_bitmaps_need_writable_node and node.read_only:
+        if context.profile.persistent_bitmaps_need_writable_node and (node.read_only or node.inactive):
             raise QmpError(f"Cannot add a persistent bitmap to read-only or inactive node '{node.name}'")
         node.check_can_store(args.name, granularity)
     bitmap = node.create_bitmap(args.name, granularity)

@@ -158,6 +158,7 @@ def block_export_add(context: Context, args: BlockExportOptions) -> None:
         writable=bool(args.writable),
         writethrough=bool(args.writethrough),
         allocation_depth=bool(args.allocation_depth),
+        allow_inactive=bool(args.allow_inactive),
         bitmaps=[
             (bitmap.node, bitmap.name) if isinstance(bitmap, BlockDirtyBitmap) else bitmap
             for bitmap in args.bitmaps or []

@@ -50,7 +50,7 @@ def blockdev_snapshot_internal_sync(context: Context, args: BlockdevSnapshotInte
     if node.read_only:
         raise QmpError(f"Device '{args.device}' is read only")
     holder = snapshot_holder(node)
-    if holder is None:
+    if holder is None or node.inactive:
         raise QmpError(
             f"Block format '{node.driver}' used by device '{args.device}' does not support internal snapshots"
         )

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from qbitsim.block.chain import snapshot_holder, snapshot_path
-from qbitsim.block.drive import Drive
+from qbitsim.block.graph import newest_user
 from qbitsim.commands.context import Context
 from qbitsim.commands.internal_snapshots import snapshot_times
 from qbitsim.engine.scheduler import NANOSECONDS
@@ -115,29 +115,7 @@ def named_disks(context: Context, names: Sequence[str]) -> list[Node]:
 
 def writable_disks(context: Context) -> list[Node]:
     """Those disks that can be written and are in use, or no part of another one (bdrv_all_snapshots_includes_bs)."""
-    return [node for node in all_disks(context) if not node.read_only and (_is_in_use(node) or not node.parents)]
-
-
-def all_disks(context: Context) -> list[Node]:
-    """What is in use, then what only the monitor has (bdrv_next, block/block-backend.c, QEMU 10.0).
-
-    A node stands where the newest of its users was made, whether that is a drive, an export or a job (bdrv_first_blk).
-    """
-    nodes = context.graph.nodes.values()
-    users = {user.number: node for node in nodes if (user := _newest_user(node)) is not None}
-    used = [users[number] for number in sorted(users)]
-    owned = [node for node in nodes if node.monitor_owned]
-    if used and context.profile.snapshots_skip_unused_nodes:
-        owned = owned[owned.index(used[-1]) + 1 :] if used[-1] in owned else []
-    return used + [node for node in owned if not _is_in_use(node)]
-
-
-def _is_in_use(node: Node) -> bool:
-    return _newest_user(node) is not None
-
-
-def _newest_user(node: Node) -> Drive | None:
-    return next((edge.parent for edge in node.parents if isinstance(edge.parent, Drive)), None)
+    return [node for node in context.graph.disks() if not node.read_only and (newest_user(node) or not node.parents)]
 
 
 def snapshots_of(node: Node) -> list[StoredSnapshot]:
@@ -154,7 +132,7 @@ def find_snapshot(node: Node, name: str) -> StoredSnapshot | None:
 def can_snapshot(node: Node) -> bool:
     """Whether snapshots of a disk can be taken (bdrv_can_snapshot)."""
     path = snapshot_path(node)
-    return bool(path) and not any(each.read_only for each in path)
+    return bool(path) and not any(each.read_only or each.inactive for each in path)
 
 
 def have_snapshot(disks: list[Node], name: str) -> bool:

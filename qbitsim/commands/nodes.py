@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qbitsim.block.activation import activate, activate_all, inactivate, inactivate_all
 from qbitsim.block.drive import Drive
 from qbitsim.commands.context import Context
 from qbitsim.drivers.opener import Opener
@@ -40,6 +41,14 @@ class BlockResize:
     size: Int64
 
 
+@struct
+class BlockdevSetActive:
+    """Arguments of blockdev-set-active."""
+
+    node_name: str | None = None
+    active: bool
+
+
 @command("blockdev-add", BlockdevOptions, since="2.9")
 def blockdev_add(context: Context, args: BlockdevOptions) -> None:
     """Make a node; it stays until blockdev-del."""
@@ -68,6 +77,24 @@ def blockdev_del(context: Context, args: BlockdevDel) -> None:
         context.machine.jobs.check_not_stalled()
     node.monitor_owned = False
     graph.release(node)
+
+
+@command("blockdev-set-active", BlockdevSetActive, since="10.0")
+def blockdev_set_active(context: Context, args: BlockdevSetActive) -> None:
+    """Let a node, or all, belong to this process or to another one (qmp_blockdev_set_active, blockdev.c, QEMU 10.0)."""
+    graph = context.graph
+    if args.node_name is not None:
+        node = graph.nodes.get(args.node_name)
+        if node is None:
+            raise QmpError(f"Failed to find node with node-name='{args.node_name}'")
+        (activate if args.active else inactivate)(graph, node)
+    elif args.active:
+        activate_all(graph)
+    else:
+        try:
+            inactivate_all(graph)
+        except OSError as error:
+            raise QmpError(f"Failed to inactivate all nodes: {error.strerror}") from None
 
 
 def opener(context: Context) -> Opener:

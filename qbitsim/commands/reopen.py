@@ -24,6 +24,7 @@ from qbitsim.commands.context import Context
 from qbitsim.drivers.driver import DRIVERS
 from qbitsim.drivers.options import Options, check_detect_zeroes
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.jobs.loop import flush_reopened
 from qbitsim.qapi.blockdev import BlockdevOptions
 from qbitsim.qapi.hashorder import qdict_order
 from qbitsim.qapi.registry import command
@@ -83,18 +84,20 @@ class _Change:
     """One node that is being reopened.
 
     :ivar given: the node's own options; :ivar flat: the same with dotted names, without those of children.
+    :ivar inactive: it becomes so, though nothing is written down (update_flags_from_options, block.c, QEMU 10.0).
     :ivar follows: it comes with its parent and keeps its options, among them those of children that are gone.
     :ivar says_backing: whether the options say something of the backing file, or may leave it as it is.
     :ivar children: child name -> the node it shall lead to, None for none.
     """
 
-    def __init__(self, node: Node, given: Options, *, read_only: bool) -> None:
+    def __init__(self, node: Node, given: Options, *, read_only: bool, inactive: bool = False) -> None:
         self.node = node
         self.given = dict(given)
         self.follows = False
         self.says_backing = "backing" in given
         self.flat: Options = dict(_flatten(given))
         self.read_only = bool(given.get("read-only", read_only))
+        self.inactive = inactive or given.get("active") is False
         self.children: dict[str, Node | None] = {}
         self.replaced: list[tuple[str, Drive]] = []
         self.was_read_only = node.read_only
@@ -123,7 +126,8 @@ class _Change:
         inline = self._names_of_children
         for key in qdict_order(list(old := dict(_flatten(self.node.options)))):
             known = key in _COMMON or key in resets or key.split(".")[0] in inline or key == "node-name"
-            if not known and key not in self.flat and old[key] is not None:
+            is_left_out = not known and key not in self.flat and old[key] is not None
+            if is_left_out or key == "active":  # which is taken out before this is looked at
                 raise QmpError(f"Option '{key}' cannot be reset to its default value")
 
     @property
@@ -183,6 +187,7 @@ class _Change:
         node.reopen_commit(self.given)
         if node.graph.reopen_asks_for_length:
             node.ask_for_length()
+        node.inactive |= self.inactive
         node.mark_read_only(self.was_read_only)
         node.set_read_only(self.read_only)
 
@@ -199,6 +204,7 @@ class _Queued(NamedTuple):
     read_only: bool
     is_child: bool = False
     keeps_options: bool = False
+    inactive: bool = False
 
     def all_options(self) -> Options:
         """The node's options from then on."""
@@ -227,7 +233,7 @@ class _Queue:
     def _add_one(self, queued: _Queued) -> Iterator[_Queued]:
         """Add a node alone, and tell which of its children come with it."""
         node, given, is_child = queued.node, queued.all_options(), queued.is_child
-        change = self.changes[node.name] = _Change(node, given, read_only=queued.read_only)
+        change = self.changes[node.name] = _Change(node, given, read_only=queued.read_only, inactive=queued.inactive)
         change.says_backing |= queued.keeps_options
         change.follows = is_child and queued.keeps_options
         for edge in reversed(node.children):
@@ -244,7 +250,8 @@ class _Queue:
             stays = isinstance(wanted, str) and edge.node.read_only
             inherited = change.read_only if is_child or "read-only" in given else stays
             keeps = queued.keeps_options or isinstance(wanted, str)
-            yield _Queued(edge.node, below, inherited or edge.name == "backing", is_child=True, keeps_options=keeps)
+            read_only = inherited or edge.name == "backing"
+            yield _Queued(edge.node, below, read_only, is_child=True, keeps_options=keeps, inactive=change.inactive)
 
     def run(self) -> None:
         """Drain all, flush all, prepare all, then change all.
@@ -259,10 +266,7 @@ class _Queue:
     def _run(self) -> None:
         changes = list(self.changes.values())
         for change in changes:
-            try:
-                change.node.flush()
-            except OSError as error:
-                raise QmpError(f"Error flushing drive: {error.strerror}") from None
+            flush_reopened(change.node)
         self.graph.changing()
         for change in changes:
             change.prepare(self.graph)

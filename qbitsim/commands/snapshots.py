@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qbitsim.block.activation import inactivate
 from qbitsim.block.permissions import cumulative
 from qbitsim.commands.context import Context
 from qbitsim.commands.images import create_image
@@ -187,6 +188,8 @@ def _insert(context: Context, overlay: Node, old: Node) -> None:
         raise QmpError("The overlay does not support backing images")
     if old.leads_to(overlay):
         raise QmpError(f"Making '{old.name}' a backing child of '{overlay.name}' would create a cycle")
+    if context.profile.active_nodes_have_active_children and old.inactive and not overlay.inactive:
+        inactivate(context.graph, overlay)
     change = _Overlay(context.graph, overlay, old)
     change.insert()
     context.transaction.add(commit=change.finish, abort=change.undo, clean=change.release)

@@ -124,8 +124,6 @@ class Driver:
         for name, values in self.accepts.items():
             if name in options and options[name] not in values:
                 raise UnsupportedError(f"'{name}' of {self.name}")
-        if options.get("active") is False:
-            raise UnsupportedError("inactive nodes")
         self.node.check_options(options)
 
 

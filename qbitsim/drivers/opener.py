@@ -214,8 +214,12 @@ class Opener:
 
         Each is opened after the one above it, and gets its place in the graph before that one does.
         """
-        layer = self._open_layer(options, inherited)
-        return self._complete(layer, self._open_below(layer))
+        was = self.graph.opens_inactive
+        try:
+            layer = self._open_layer(options, inherited)
+            return self._complete(layer, self._open_below(layer))
+        finally:
+            self.graph.opens_inactive = was
 
     def _open_below(self, layer: _Layer) -> Node | None:
         """Open all backing files below a layer; return the first of them."""
@@ -262,6 +266,8 @@ class Opener:
             raise UnsupportedError(f"block driver '{name}'")
         merged = {**inherited, **options}
         driver.check(merged)
+        if not isinstance(merged.get("file"), dict):
+            self._heed_active(merged)
         node = driver.node.open(self, merged)
         node.on_opened()
         return _Layer(node, options, merged)
@@ -296,7 +302,19 @@ class Opener:
     def open_file_child(self, options: Options) -> Node:
         """Open the file of a format, or of a filter, before the node above has its name, as QEMU does."""
         given = options["file"]
-        return self.graph.lookup(given, given) if isinstance(given, str) else self._open(given, file_options(options))
+        if isinstance(given, str):
+            return self.graph.lookup(given, given)
+        file = self._open(given, file_options(options))
+        self._heed_active(options)
+        return file
+
+    def _heed_active(self, options: Options) -> None:
+        """Open a node inactive if its options say so, and what is opened below it later.
+
+        Its file is open by then, and active (bdrv_open_inherit, block.c, QEMU 10.0).
+        """
+        if options.get("active") is False:
+            self.graph.opens_inactive = True
 
     def open_child(
         self, parent: Node, name: str, options: Options, reference: object = ..., *, inherited: Options | None = None

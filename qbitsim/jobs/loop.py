@@ -186,14 +186,20 @@ def use_intermediate_nodes(job: Job, top: Node, base: Node) -> None:
 def set_writable(graph: Graph, node: Node, *, writable: bool) -> None:
     """Reopen a node, and the file that was opened with it, writable or read-only (bdrv_reopen_set_read_only).
 
-    :raises QmpError: somebody above, or another user of the file, does not allow it; nothing has changed then.
+    All that is reopened is flushed before (bdrv_reopen_multiple, block.c, QEMU 10.0), so that what a job has written is
+    in the file when it ends.
+
+    :raises QmpError: somebody above, or another user of the file, does not allow it, or something cannot be flushed;
+        nothing has changed then.
     """
-    nodes = _opened_together(node)
+    nodes, backing_files = _opened_together(node), _backing_files_opened_together(node)
     with ExitStack() as drained:
         for each in nodes:
             drained.enter_context(graph.reopening(each))
+        for each in [*nodes, *backing_files]:
+            flush_reopened(each)
         graph.changing()
-        for each in _backing_files_opened_together(node):
+        for each in backing_files:
             if each.read_only:
                 each.check_stays_read_only()
         before = [each.read_only for each in nodes]
@@ -210,6 +216,17 @@ def set_writable(graph: Graph, node: Node, *, writable: bool) -> None:
             for each in _opened_together(below):
                 each.set_read_only(True)
     node.options = {**node.options, "read-only": not writable}  # for who reopens it together with its parent
+
+
+def flush_reopened(node: Node) -> None:
+    """Flush a node that is about to be reopened.
+
+    :raises QmpError: with the text of bdrv_reopen_multiple.
+    """
+    try:
+        node.flush()
+    except OSError as error:
+        raise QmpError(f"Error flushing drive: {error.strerror}") from None
 
 
 def restore_read_only(graph: Graph, node: Node) -> None:

@@ -81,7 +81,6 @@ class MirrorJob(LoopJob):
             needed |= perms.RESIZE if target.length < self.source.length else 0
             shared |= perms.CONSISTENT_READ | perms.WRITE
         self.user = Drive(jobs.graph, "", perm=needed, shared=shared)
-        self.user.allows_inactivation = True
         self._buffer = options.buffer or DEFAULT_BUFFER
         self._operations = MirrorOperations(jobs.scheduler, self._buffer)
         self._run_left: tuple[int, int] | None = None

@@ -48,6 +48,7 @@ def _create(jobs: JobList, source: Node, target: Node, options: MirrorOptions, t
     job.check_speed(options.speed)
     try:
         job.user.insert(target)
+        job.user.allows_inactivation = not options.is_commit
         jobs.graph.changing()
         job.use("source", source, read | perms.WRITE_UNCHANGED | perms.WRITE)
         job.use("target", target)

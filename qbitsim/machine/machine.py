@@ -195,6 +195,8 @@ class Machine:
         self.graph.reopen_asks_for_length = self.profile.reopen_asks_for_length
         self.graph.nbd_asks_for_extended_headers = self.profile.nbd_extended_headers
         self.graph.drives_unmap_zeroes = self.profile.drives_unmap_zeroes
+        self.graph.passes_over_unused = self.profile.unused_nodes_passed_over
+        self.graph.active_have_active_children = self.profile.active_nodes_have_active_children
         self.jobs = JobList(self.graph, scheduler, self.profile, self.emit)
         self.exports = Exports(self.graph, self.emit, self.profile, _accept_nbd_client)
         self.run_state = "running" if running else "prelaunch"

@@ -187,7 +187,7 @@ class Outgoing:
     def _give_away(self) -> None:
         try:
             inactivate_all(self._machine.graph)
-        except QmpError:
+        except (QmpError, OSError):
             raise QmpError("Block inactivate failed during switchover") from None
         self._ask({"kind": "switchover", "running": self._guest_was == "running", "postcopy": self._postcopy})
         self._times["downtime"] = self._milliseconds(self._stopped)

@@ -294,17 +294,21 @@ class Exports:
         writethrough: bool = False,
         bitmaps: Sequence[str | tuple[str, str]] = (),
         allocation_depth: bool = False,
+        allow_inactive: bool = False,
     ) -> Export:
         """Export ``node``; the id has been checked.
+
+        :param allow_inactive: the node is not activated, and may become inactive while clients use it.
 
         :param bitmaps: names of bitmaps in the node's chain, or (node, name).
         :raises QmpError: in the order of blk_exp_add and nbd_export_create; nothing has changed then.
         """
         if node.read_only and writable:
             raise QmpError("Cannot export read-only node as writable")
-        if node.inactive:
+        if not allow_inactive:
             activate(self.graph, node)
         user = ExportUser(self.graph, writable=writable)
+        user.allows_inactivation = allow_inactive
         user.write_cache = not writethrough
         user.insert(node)
         try:

@@ -145,6 +145,9 @@ class Request:
         if self.refusal is not None:
             reply.failed(errno.EINVAL, self.refusal)
             return reply.parts
+        if self.command != Command.READ and self.export.user.node.inactive:
+            reply.failed(errno.EPERM, "export is inactive")
+            return reply.parts
         carry_out, failure = _COMMANDS[self.command]
         try:
             carry_out(self, reply)

@@ -61,7 +61,6 @@ _SINCE = {
     "9.0": "request-ebpf",
     "9.1": "cxl-add-dynamic-capacity cxl-release-dynamic-capacity x-query-interrupt-controllers",
     "9.2": "device-sync-config",
-    "10.0": "blockdev-set-active",
     "10.1": (
         "dump-skeys qom-list-get query-cpu-model-baseline query-cpu-model-comparison query-gic-capabilities "
         "query-s390x-cpu-polarization set-cpu-topology x-accel-stats"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import READER, WRITER
-from qbitsim.files.permissions import ALL
+from qbitsim.files.permissions import ALL, WRITE
 from qbitsim.images.chain import Chain
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
@@ -44,6 +44,7 @@ class Call:
     :ivar profile: whose qemu-img it is.
     :ivar now: nanoseconds since 1970.
     :ivar streams: where it prints.
+    :ivar unlocked: names of files on which no locks are taken (``file.locking=off``).
     """
 
     __slots__ = (
@@ -58,6 +59,7 @@ class Call:
         "profile",
         "store",
         "streams",
+        "unlocked",
     )
 
     def __init__(
@@ -68,6 +70,7 @@ class Call:
         self.profile = profile
         self.now = now
         self.streams = streams
+        self.unlocked: set[str] = set()
         self._shows_progress = False
         self._shown = -1.0
         self._files: dict[str, tuple[str, str | None]] = {}
@@ -135,6 +138,10 @@ class Call:
         """
         held_perm, held_shared = self._opened.get(file, (0, ALL))
         wanted = perm | held_perm, shared & held_shared
+        if file.name in self.unlocked:
+            if perm & WRITE:
+                file.make_writable()
+            wanted = 0, ALL
         conflict = file.locks.conflict(*wanted, holder=self) or file.locks.acquire(self, *wanted)
         if conflict is None:
             if file not in self._opened:
@@ -213,7 +220,7 @@ def open_image(
 
 
 _IMAGE_OPTIONS = {
-    *("driver", "file.driver", "file.filename", "filename", "read-only"),
+    *("driver", "file.driver", "file.filename", "file.locking", "filename", "read-only"),
     *("file.read-only", "file.aio", "file.discard", "discard", "cache.direct", "cache.no-flush"),  # without effect here
 }
 _OTHER_OPTIONS = (
@@ -245,6 +252,10 @@ def _parse_image_options(call: Call, word: str) -> tuple[str, str | None, bool]:
     if "file.filename" not in options:
         text = "Must specify either driver or file" if driver is None else 'A block device must be specified for "file"'
         raise ToolError(text)
+    if options.get("file.locking", "auto") not in {"auto", "on", "off"}:
+        raise ToolError(f"invalid parameter value: {options['file.locking']}")
+    if options.get("file.locking") == "off":
+        call.unlocked.add(options["file.filename"])
     return options["file.filename"], driver, options.get("read-only") == "on"
 
 

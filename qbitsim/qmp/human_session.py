@@ -11,11 +11,18 @@ from qbitsim.qmp.readline import PROMPT, ReadLine
 from qbitsim.qmp.session import Session
 
 if TYPE_CHECKING:
+    from qbitsim.profiles import Profile
     from qbitsim.qmp.journal import Journal
     from qbitsim.qmp.session import Backend
 
 
 _MANY_BYTES = 1 << 16
+
+
+def banner(profile: Profile) -> str:
+    """What a human monitor says first."""
+    version = ".".join(map(str, profile.version))
+    return f"QEMU {version} monitor - type 'help' for more information\r\n"
 
 
 class HumanSession:
@@ -55,8 +62,7 @@ class HumanSession:
 
     def connect(self) -> bytes:
         """The banner and the prompt."""
-        version = ".".join(map(str, self._backend.profile.version))
-        return f"QEMU {version} monitor - type 'help' for more information\r\n{PROMPT}".encode()
+        return f"{banner(self._backend.profile)}{PROMPT}".encode()
 
     def receive(self, data: bytes) -> None:
         """Take bytes from whoever types."""

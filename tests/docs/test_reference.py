@@ -137,7 +137,6 @@ def test_an_option_that_is_listed_as_refused_is_refused_as_qbitsims_own_limit(dr
 @pytest.mark.parametrize(
     ("command", "arguments"),
     [
-        ("blockdev-add", {"driver": "null-co", "node-name": "n1", "active": False}),
         (
             "blockdev-add",
             {

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qbitsim import HostImageStore
 from qbitsim.errors import QmpError
 from qbitsim.machine.machine import Machine
 
@@ -251,3 +252,20 @@ def test_a_commit_whose_request_is_suspended_has_done_nothing_until_it_is_resume
     machine.graph.nodes["mid"].breakpoints.remove("A")
     machine.run_until_idle()
     assert (machine.qmp("query-jobs"), machine.graph.nodes["top"].backing.filename) == ([], "base")
+
+
+@pytest.mark.parametrize("profile", ["7.2", "10.0", "11.1"])
+def test_what_a_commit_wrote_is_in_the_file_of_the_base_when_it_is_over(profile, tmp_path):
+    machine = Machine(profile, images=HostImageStore(tmp_path))
+    for name, backing in (("base", None), ("mid", "base"), ("top", "mid")):
+        machine.images.create(name, "qcow2", 1 << 20, backing=backing, backing_format=backing and "qcow2")
+    for name, cluster in (("base", 0), ("mid", 1)):
+        machine.add_node({"driver": "qcow2", "node-name": name, "file": {"driver": "file", "filename": name}})
+        command = f'qemu-io {name} "write -q -P 7 {cluster * CLUSTER} {CLUSTER}"'
+        machine.qmp("human-monitor-command", command_line=command)
+        machine.qmp("blockdev-del", node_name=name)
+    machine.add_disk("drive0", file="top")
+    machine.qmp("block-commit", device="drive0", top="mid", base="base")
+    machine.run_until_idle()
+    found = HostImageStore(tmp_path).read_chain("base", 0, 3 * CLUSTER)
+    assert found == b"\7" * 2 * CLUSTER + bytes(CLUSTER)

@@ -120,7 +120,7 @@ def test_on_shared_storage_persistent_bitmaps_go_by_the_image() -> None:
 
 
 def test_a_disk_below_many_filters_is_given_away() -> None:
-    source, destination = pair(shared=True)
+    source, destination = pair("11.1", shared=True)
     for machine in (source, destination):
         machine.qmp("blockdev-add", driver="copy-on-read", file="n0", **{"node-name": "cor"})
         machine.qmp("blockdev-add", driver="blkdebug", image="cor", **{"node-name": "debug"})

@@ -104,6 +104,21 @@ def test_an_image_in_use_is_refused_unless_shared_by_force() -> None:
     assert run(store, ["bitmap", "--add", "s.qcow2", "b"]) == (0, "")
 
 
+def test_locks_can_be_left_alone() -> None:
+    store = ImageStore()
+    image = store.create("s.raw", "raw", 1 << 20)
+    assert image.file.locks.acquire("machine", *WRITER) is None
+    options = "driver=raw,file.driver=file,file.filename=s.raw,file.locking="
+    text = f"qemu-img: Could not open '{options}x': invalid parameter value: x\n"
+    assert run(store, ["resize", "--image-opts", options + "x", "2M"]) == (1, text)
+    who = "Is another process using the image [s.raw]?\n"
+    text = f"qemu-img: Could not open '{options}on': Failed to get \"write\" lock\n{who}"
+    assert run(store, ["resize", "--image-opts", options + "on", "2M"]) == (1, text)
+    assert image.size == 1 << 20
+    assert run(store, ["resize", "--image-opts", options + "off", "2M"]) == (0, "Image resized.\n")
+    assert store.lookup("s.raw").size == 2 << 20
+
+
 def test_inconsistent_bitmaps_can_only_be_removed() -> None:
     store = ImageStore()
     image = store.create("s.qcow2", "qcow2", 1 << 20)

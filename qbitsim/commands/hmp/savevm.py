@@ -8,7 +8,6 @@ from qbitsim.commands.hmp.declaration import error_text, hmp
 from qbitsim.commands.image_info import snapshot_info
 from qbitsim.commands.machine_snapshots import (
     MachineStateError,
-    all_disks,
     can_snapshot,
     delete_snapshots,
     have_snapshot,
@@ -54,7 +53,7 @@ def info_snapshots(context: Context) -> str:
     """The snapshots that all disks have, and those that only some have."""
     disks = writable_disks(context)
     main = state_disk(disks)
-    listed = list(filter(can_snapshot, all_disks(context)))
+    listed = list(filter(can_snapshot, context.graph.disks()))
     if not any(map(snapshots_of, listed)):
         return "There is no snapshot available.\n"
     common = [snapshot for snapshot in snapshots_of(main) if have_snapshot(disks, snapshot.name)]

@@ -128,10 +128,9 @@ class Allocator:
         """The clusters in use, as (first, behind the last)."""
         return list(self.counts.spans())
 
-    @property
-    def clusters_in_use(self) -> int:
-        """How many clusters are in use."""
-        return self.counts.in_use(0, self.counts.last + 1)
+    def clusters_in_use(self, stop: int) -> int:
+        """How many of the first *stop* clusters are in use."""
+        return self.counts.in_use(0, stop)
 
     # -- taking
 

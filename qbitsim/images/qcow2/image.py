@@ -534,7 +534,8 @@ class Qcow2Image(Image):
         if self.data_file is not None:
             return False
         full = self.actual_size // self.cluster_size
-        return self.layout.clusters.clusters_in_use >= max(full * 10 // 9, full + 2)
+        in_use = self.layout.clusters.clusters_in_use(-(-self.file_length // self.cluster_size))
+        return in_use >= max(full * 10 // 9, full + 2)
 
     @property
     def holes(self) -> FileHoles:

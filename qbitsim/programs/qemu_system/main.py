@@ -36,6 +36,7 @@ def main(argv: list[str], profile: Profile) -> int:
     except EndError:
         return 0
     except StartError as error:
+        sys.stdout.flush()
         if error.text:
             program.complain(line(error.text, error.words))
         return error.status

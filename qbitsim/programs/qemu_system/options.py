@@ -84,10 +84,10 @@ _ARGUMENTS: Mapping[Effect, str] = {
     Effect.FOREIGN: "prom-env semihosting-config",
 }
 _SWITCHES: Mapping[Effect, str] = {
-    Effect.USED: "help h version S nodefaults no-user-config nographic daemonize snapshot",
+    Effect.USED: "help h version S nodefaults no-user-config nographic daemonize snapshot preconfig",
     Effect.TAKEN: "mem-prealloc usb full-screen portrait win2k-hack no-fd-bootchk no-acpi no-hpet s enable-kvm "
     "no-reboot no-shutdown only-migratable singlestep async-teardown enable-sync-profile perfmap jitdump",
-    Effect.REFUSED: "preconfig audio-help",
+    Effect.REFUSED: "audio-help",
     Effect.FOREIGN: "semihosting old-param xen-attach xen-domid-restrict",
 }
 _TAKES: Mapping[str, OptionList] = {

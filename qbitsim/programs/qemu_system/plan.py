@@ -116,6 +116,7 @@ class Plan:
         self.globals: list[GlobalProperty] = []
         self.networks: list[Asked] = []
         self.loaded: str | None = None
+        self._preconfig: Given | None = None
         self.qtest: Given | None = None
         self.qtest_log: str | None = None
         self.vga: str | None = None
@@ -160,6 +161,11 @@ class Plan:
                     raise StartError(f"-{name} only allowed with -kernel option")
         if self.loaded is not None and self.incoming is not None:
             raise StartError("'incoming' and 'loadvm' options are mutually exclusive")
+        if self._preconfig is not None:
+            if self.loaded is not None:
+                raise StartError("'preconfig' and 'loadvm' options are mutually exclusive")
+            with self._preconfig.blamed():
+                raise UnsupportedError("the option '-preconfig'")
 
     def warn(self, given: Given) -> Callable[[str], None]:
         """What says a warning about an option."""
@@ -270,6 +276,9 @@ class Plan:
 
     def _read_incoming(self, given: Given) -> None:
         self.incoming = Asked(given, given.argument)
+
+    def _read_preconfig(self, given: Given) -> None:
+        self._preconfig = given
 
     def _read_loadvm(self, given: Given) -> None:
         self.loaded = given.argument

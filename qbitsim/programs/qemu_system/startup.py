@@ -122,6 +122,14 @@ class Startup:
         self._open_qtest()
         for asked in plan.monitors:
             self._blamed(asked, self._add_monitor)
+        try:
+            self._make_guest()
+        except StartError:
+            self._greet()
+            raise
+
+    def _make_guest(self) -> None:
+        plan = self._plan
         self._open_serials()
         plan.check_processor(self._type)
         self._add_processors()
@@ -132,6 +140,21 @@ class Startup:
         for text in unknown_drivers(plan.globals, self.machine.profile) if plan.globals else ():
             self._complain(line(text, label="warning"))
         self._load_snapshot()
+
+    def _greet(self) -> None:
+        """Show the banner of a human monitor on standard output, which is there before what failed was tried.
+
+        The prompt comes when the main loop turns, as it does while a disk moves into its I/O thread (measured with 10.0
+        and 11.1); 7.2 does not wait for that.
+        """
+        from qbitsim.qmp.human_session import banner  # noqa: PLC0415 - wanted by failures alone
+        from qbitsim.qmp.readline import PROMPT  # noqa: PLC0415
+
+        if any(each.kind is Monitor.HUMAN and each.device.chardev.backend == "stdio" for each in self.monitors):
+            devices = self.machine.devices.devices.values() if self.machine.devices is not None else ()
+            has_turned = any(each.drive is not None and each.iothread is not None for each in devices)
+            prompt = PROMPT if has_turned or self.machine.profile.prompt_waits_for_nothing else ""
+            self._print(f"{banner(self.machine.profile)}{prompt}")
 
     def _blamed(self, asked: Asked, act: Callable[[Asked], object]) -> None:
         with asked.given.blamed():

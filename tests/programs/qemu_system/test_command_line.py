@@ -159,6 +159,22 @@ def test_a_monitor_for_people_that_is_to_be_pretty(release: str, text: str, caps
     assert capsys.readouterr().err.splitlines()[-1] == f"qemu-system-x86_64: -mon c,pretty=on: {text}"
 
 
+@pytest.mark.parametrize(("release", "prompt"), [("7.2", "(qemu) "), ("10.0", ""), ("11.1", "")])
+def test_the_banner_of_a_monitor_on_the_terminal_comes_before_what_fails_later(
+    release: str, prompt: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(shlex.split("-M none -monitor stdio -device nosuch"), PROFILES[release]) == 1
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0].endswith(" monitor - type 'help' for more information")
+    assert said.out.splitlines()[1:] == [prompt] * bool(prompt)
+    assert said.err.endswith("-device nosuch: 'nosuch' is not a valid device model name\n")
+
+
+def test_a_snapshot_cannot_be_loaded_and_the_start_be_put_off(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(shlex.split("-M none -preconfig -loadvm s"), PROFILES["10.0"]) == 1
+    assert capsys.readouterr().err.endswith(": 'preconfig' and 'loadvm' options are mutually exclusive\n")
+
+
 @pytest.mark.parametrize("words", ["-readconfig f", "-preconfig"])
 def test_what_matters_and_is_not_emulated_is_refused_by_name(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(shlex.split(words), PROFILES["10.0"]) == 1
