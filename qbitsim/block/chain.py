@@ -15,7 +15,8 @@ def status_above(node: Node, base: Node | None, offset: int, length: int) -> Sta
 
     Filters have nothing of their own, so that it does not matter whether ``base`` is one, such as that of another job.
 
-    What no layer has reads as zeroes (bdrv_co_common_block_status_above, block/io.c, QEMU 10.0).
+    It ends where the node does, whatever is asked for. What no layer has reads as zeroes
+    (bdrv_co_common_block_status_above, block/io.c, QEMU 10.0).
     """
     base = base.skip_filters() if base is not None else None
     layer = node.skip_filters()

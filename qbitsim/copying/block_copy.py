@@ -232,7 +232,7 @@ class BlockCopyState:
         """The status of whole clusters from ``offset`` (block_copy_block_status)."""
         base = self.source.backing_chain_next if self.skip_unallocated else None
         try:
-            status = status_above(self.source, base, offset, min(length, self.length - offset))
+            status = status_above(self.source, base, offset, length)
         except OSError:
             return Status(self.cluster_size, data=True)  # what cannot be told is copied, and that may fail
         if status.length < self.cluster_size:

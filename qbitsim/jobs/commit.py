@@ -103,7 +103,7 @@ class CommitJob(LoopJob):
             return
         offset, reading = self._offset, True
         try:
-            status = status_above(self.top, self.base, offset, min(CHUNK, self.top.length - offset))
+            status = status_above(self.top, self.base, offset, CHUNK)
             if status.allocated:
                 if status.zero and self.jobs.profile.commit_keeps_zeroes:
                     reading = False

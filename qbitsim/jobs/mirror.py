@@ -433,10 +433,10 @@ class MirrorJob(LoopJob):
             self._transfer(operation)
         except StalledError as error:
             self._operations.suspend(operation, error.stall)
-            return
-        if self._waiting and not (self._operations and self._pausing):
-            self._waiting = False
-            self.wake()
+        else:
+            if self._waiting and not (self._operations and self._pausing):
+                self._waiting = False
+                self.wake()
 
     @property
     def _pausing(self) -> bool:

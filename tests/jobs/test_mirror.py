@@ -298,6 +298,13 @@ def test_data_is_copied_by_the_mebibyte_and_zeroes_all_at_once():
     assert in_flight(machine) == [f"m: copy {place}" for place in ("0+1048576", "1048576+1048576", "2097152+2097152")]
 
 
+def test_ten_mebibytes_are_in_flight_at_once_if_nobody_asks_for_more_or_less():
+    machine = Machine()
+    machine.add_disk("drive0", 12 << 20).write(0, b"s" * (12 << 20))
+    machine.qmp("drive-mirror", device="drive0", target="t", job_id="m", sync="full")
+    assert in_flight(machine) == [f"m: copy {place << 20}+{1 << 20}" for place in range(10)]
+
+
 def test_what_the_source_cannot_tell_is_copied(monkeypatch):
     def fail(_node, _offset, _length):
         raise OSError(5, "cannot tell")
@@ -306,6 +313,24 @@ def test_what_the_source_cannot_tell_is_copied(monkeypatch):
     dirty = MirrorDirty(nodes["node0"], nodes["node0"], CLUSTER, SIZE)
     monkeypatch.setattr(type(nodes["node0"]), "_status", fail)
     assert dirty.first_piece(0, SIZE, MirrorTarget(nodes["t"], unmap=True)) == (SIZE, "copy")
+
+
+def test_the_speed_limit_holds_for_a_ready_mirror_once_it_is_told_to_complete():
+    machine = made()
+    start(machine)
+    machine.qmp("block-job-set-speed", device="m", speed=CLUSTER)
+    for cluster in (1, 3):
+        machine.drive("drive0").write(cluster * CLUSTER, b"g" * CLUSTER)
+    machine.run_until_idle()
+    assert (job(machine)["status"], job(machine)["offset"]) == ("ready", SIZE + 2 * CLUSTER)
+    machine.advance(10)
+    for cluster in (1, 3):
+        machine.drive("drive0").write(cluster * CLUSTER, b"h" * CLUSTER)
+    machine.qmp("job-complete", id="m")
+    machine.run_until_idle()
+    assert (job(machine)["status"], job(machine)["offset"]) == ("ready", SIZE + 3 * CLUSTER)
+    machine.advance(5)
+    assert machine.qmp("query-jobs") == []
 
 
 def test_a_target_error_stops_the_mirror_until_it_is_resumed():

@@ -61,6 +61,12 @@ def test_zeroes_are_written_once_until_something_else_is_there() -> None:
     assert [target.is_known_zero(page * PAGE, PAGE) for page in range(5)] == [True, False, True, False, True]
 
 
+def test_a_discard_reaches_a_node_that_was_opened_so() -> None:
+    target = MirrorTarget(node(written=True, discard="unmap"), unmap=True)
+    assert target.discard(0, SIZE)
+    assert target.node.read(0, SIZE) == bytes(SIZE)
+
+
 READS_AS_ZEROES = [
     # whether it must, whether it does, written, discard, whether it does, and what is there then
     (False, False, True, "ignore", True, b"o"),

@@ -18,6 +18,7 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
             "first < 0 -> (first <= 0)",
         ): "what was found is found once more",
         ("if chunk is None or stop - start != 1:", "stop - start -> (stop + start)"): "the quick way is left out",
+        ("run_start = run_stop = -1", "1 -> 2"): "no run begins there",
         (
             "if stop - first > len(self._chunks):",
             "stop - first > len(self._chunks) -> (stop - first >= len(self._chunks))",
@@ -28,6 +29,7 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
             "self._owned[number] = chunk",
             "self._owned[number] = chunk -> pass",
         ): "the chunk is copied before its first change, as if others had it too",
+        ("self._counted = True", "True -> False"): "they are counted when somebody asks",
     },
     "qbitsim/bits/iterator.py": {
         ("levels = 1", "1 -> 2"): "a word of one bit more at the top",
@@ -62,6 +64,16 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
     },
     "qbitsim/engine/events.py": {
         ("if cursor > self._trimmed:", "cursor > self._trimmed -> (cursor >= self._trimmed)"): "nothing is forgotten",
+    },
+    "qbitsim/jobs/backup.py": {
+        ("self.state.skip_unallocated = False", "False -> True"): "what it skips is no work any more",
+        (
+            "self.state.skip_unallocated = False",
+            "self.state.skip_unallocated = False -> pass",
+        ): "what it skips is no work any more",
+    },
+    "qbitsim/jobs/foreign.py": {
+        ("self.user_cancel(force=True)", "True -> False"): "it ends either way",
     },
     "qbitsim/jobs/known_chunks.py": {
         ("if first < stop:", "first < stop -> (first <= stop)"): "an empty range has no bit",
