@@ -81,6 +81,15 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
     "qbitsim/jobs/mirror_dirty.py": {
         ("if first < last:", "first < last -> (first <= last)"): "an empty range has no bit",
     },
+    "qbitsim/jobs/commit.py": {
+        (
+            "delay = self.limit.delay(self.jobs.scheduler.now, length) if copied else 0",
+            "0 -> (-1)",
+        ): "no sleep is shorter than none",
+    },
+    "qbitsim/jobs/stream.py": {
+        ("delay = self.limit.delay(now, length) if copied else 0", "0 -> (-1)"): "no sleep is shorter than none",
+    },
     "qbitsim/jobs/txn.py": {
         (
             "member.cancel_async(force=True)",
