@@ -225,10 +225,9 @@ class Job(JobVerbs):
             node = edge.node
 
     def unfreeze(self) -> None:
-        """Allow it again; the second call does nothing."""
+        """Allow it again, once the job is over."""
         for edge in self._frozen:
             edge.frozen -= 1
-        self._frozen.clear()
 
     def detach_all(self) -> None:
         """Let all nodes go (block_job_remove_all_bdrv)."""

@@ -179,6 +179,15 @@ def test_grouped_one_failure_cancels_the_other_and_no_bit_is_lost(machine: Machi
     assert counts(machine) == [3, 2]
 
 
+def test_grouped_jobs_end_newest_first(machine: Machine) -> None:
+    machine.add_disk("drive2", "1M", node_name="node2")
+    common = {"sync": "full", "speed": 1 << 40}
+    data = [{"device": f"drive{number}", "target": f"t{number}", **common} for number in range(3)]
+    grouped(machine, *[{"type": "drive-backup", "data": each} for each in data])
+    machine.run_until_idle()
+    assert ends(machine) == [("COMPLETED", f"drive{number}", None) for number in (2, 1, 0)]
+
+
 def test_grouped_no_job_reports_success_before_all_are_ready(machine: Machine) -> None:
     held = {"speed": 1, "x-perf": {"max-workers": 1, "max-chunk": CLUSTER}}
     grouped(machine, backup(0), backup(1, **held))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from .changes import Mutation
-from .functions import BrokenImport, Functions
+from .functions import BrokenImport, Functions, module_name
 from .processes import Ended, Runner, Session, Tell, in_process
 
 
@@ -177,12 +177,15 @@ class Campaign:
     def _tests_for(self, path: str, mutation: Mutation) -> list[str]:
         """The tests that reach the statement, or else anything of the module, in the order in which they are run.
 
-        What a module of nothing but declarations declares is reached by nobody: those are the tests of its folder.
+        What a module of nothing but declarations declares is reached by nobody: those are the tests that reach
+        modules that import it.
         """
         home = f"tests/{Path(path).parent.name}/"
         reaching = [test for test in self._known.values() if test.reaches(path, mutation)]
         if mutation.statement is None and not reaching:
-            reaching = [test for test in self._known.values() if test.name.startswith(home)]
+            known = {other for test in self._known.values() for other in test.reached}
+            users = {other for other in known if module_name(path) in Path(other).read_text()}
+            reaching = [test for test in self._known.values() if users & test.reached.keys()]
         reaching.sort(key=lambda test: (not test.name.startswith(home), test.seconds))
         reaching.sort(key=lambda test: self._noticed_by[path, test.name] / max(test.seconds, 0.01), reverse=True)
         spent = 0.0
