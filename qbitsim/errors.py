@@ -12,11 +12,6 @@ What only Python can ask for, such as waiting for something or putting a machine
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Literal, TypeAlias, get_args
-
-ErrorClass: TypeAlias = Literal["GenericError", "CommandNotFound", "DeviceNotActive", "DeviceNotFound", "KVMMissingCap"]
-"""QEMU's QapiErrorClass (qapi/error.json, 10.0)."""
-ERROR_CLASSES: tuple[ErrorClass, ...] = get_args(ErrorClass)
 
 
 class QmpError(Exception):

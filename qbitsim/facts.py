@@ -15,12 +15,13 @@ A profile is compared and hashed by identity: everything compiled for it is cach
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Literal, cast
 
 from qbitsim.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Literal
 
 
 class _FromVersion:
@@ -38,12 +39,12 @@ class _FromVersion:
 
 def came_with(release: str, *, gone: str | None = None) -> bool:
     """A fact that holds from a release on, such as ``"8.2"``, perhaps up to the one before ``gone``."""
-    return cast("bool", _FromVersion(release, gone))
+    return _FromVersion(release, gone)  # type: ignore[return-value] # a bool in every instance
 
 
 def gone_with(release: str) -> bool:
     """A fact that holds for all releases before this one."""
-    return cast("bool", _FromVersion(None, release))
+    return _FromVersion(None, release)  # type: ignore[return-value]
 
 
 @record(eq=False, kw_only=True)

@@ -6,10 +6,12 @@ A release is added here and nowhere else: :func:`release` makes it like another 
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 from qbitsim.facts import Profile
 from qbitsim.records import changed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal, TypeAlias
 
 __all__ = [
     "DEFAULT_PROFILE",
@@ -276,7 +278,7 @@ QEMU_2_5 = release(
     recorded_answers=None,
 )
 
-ReleaseName: TypeAlias = Literal["2.5", "7.2", "10.0", "11.1"]
+ReleaseName: TypeAlias = "Literal['2.5', '7.2', '10.0', '11.1']"
 """The names of the releases that there are, for those who check types."""
 
 PROFILES = {each.name: each for each in (QEMU_2_5, QEMU_7_2, QEMU_10_0, QEMU_11_1)}

@@ -7,26 +7,27 @@ keeps in its ``__dict__`` what was given; what was omitted is found at the class
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, dataclass_transform, overload
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, Final, NoReturn, TypeVar, dataclass_transform, overload
 
-_T = TypeVar("_T")
+    _T = TypeVar("_T")
 
 FIELDS: Final = "__record_fields__"
 """The attribute of a record's class: for each member, those of its bases first, whether it may be omitted."""
 
 
-@overload
-def record(cls: type[_T], /) -> type[_T]: ...
+if TYPE_CHECKING:
+
+    @overload
+    @dataclass_transform(frozen_default=True)
+    def record(cls: type[_T], /) -> type[_T]: ...
+
+    @overload
+    def record(*, frozen: bool = True, eq: bool = True, kw_only: bool = False) -> Callable[[type[_T]], type[_T]]: ...
 
 
-@overload
-def record(*, frozen: bool = True, eq: bool = True, kw_only: bool = False) -> Callable[[type[_T]], type[_T]]: ...
-
-
-@dataclass_transform(frozen_default=True)
 def record(cls: type | None = None, /, *, frozen: bool = True, eq: bool = True, kw_only: bool = False) -> Any:
     """Makes a class with annotations into one whose instances are made of its members.
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-import re
-from typing import Annotated, TypeAlias
-
-Size: TypeAlias = Annotated[int | str, "bytes"]
-"""Bytes, or a text such as ``"64M"``: what every public function takes that takes a size or an offset of a disk."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qbitsim.argument_types import Size
 
 SECTOR = 512
 """Bytes: what QEMU counts disks in (BDRV_SECTOR_SIZE)."""
@@ -26,6 +23,8 @@ def parse_size(size: Size, name: str = "size") -> int:
         if size < 0:
             raise ValueError(f"invalid {name} {size!r}: it must not be negative")
         return size
+    import re  # noqa: PLC0415 - those who give numbers do not wait for it
+
     match = re.match(_SIZE, size.strip())
     if match is None:
         raise ValueError(f"invalid {name} {size!r}: write a number of bytes, or one with a suffix k, M, G, T or P")
@@ -36,5 +35,7 @@ def parse_size(size: Size, name: str = "size") -> int:
 
 def human_size(size: int) -> str:
     """``1.5 MiB``: three significant digits, 1000 of a unit in the next one (util/cutils.c, size_to_str, 10.0)."""
+    import math  # noqa: PLC0415 - few tell sizes to people
+
     power = max(math.frexp(size * 1.024)[1] - 1, 0) // 10
     return f"{size / (1 << 10 * power):0.3g} {['', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei'][power]}B"

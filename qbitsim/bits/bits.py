@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import sys
 from array import array
-from typing import TYPE_CHECKING
 
 from qbitsim.bits.chunks import CHUNK, MASK, ONES, SHIFT, ZEROS, Chunks, append_runs, fold, lengths, load, runs
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

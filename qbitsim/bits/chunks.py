@@ -23,10 +23,10 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left, insort
-from typing import TYPE_CHECKING
 
 from bitarray import bitarray
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

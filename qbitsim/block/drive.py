@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
+from qbitsim.argument_types import Size
 from qbitsim.block.accounting import Accounting
 from qbitsim.block.request import GuestRequest
 from qbitsim.block.waiting import DrainedError
@@ -18,7 +19,7 @@ from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.failures import io_error
 from qbitsim.files.faults import StalledError
-from qbitsim.sizes import Size, parse_size
+from qbitsim.sizes import parse_size
 
 if TYPE_CHECKING:
     from qbitsim.block.drive_info import DriveInfo

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-if TYPE_CHECKING:
-    from qbitsim.block.roles import Named, Parent
+from qbitsim.block.roles import Named
 
-NodeT = TypeVar("NodeT", bound="Named")
+if TYPE_CHECKING:
+    from qbitsim.block.roles import Parent
+
+NodeT = TypeVar("NodeT", bound=Named)
 
 
 class Edge(Generic[NodeT]):

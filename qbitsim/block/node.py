@@ -33,12 +33,6 @@ ALLOWED_ON_BACKING = frozenset({"backup-source", "backup-target", "commit-target
 """Operations on a backing file that the node above does not block (bdrv_backing_attach, block.c, QEMU 10.0)."""
 
 
-class Child(Edge["Node"]):
-    """An edge to a node (BdrvChild)."""
-
-    __slots__ = ()
-
-
 class Node(Requests):
     """The common part of all nodes.
 
@@ -443,6 +437,12 @@ class Node(Requests):
     def drained_poll(self) -> None:
         """Finish what is in flight above."""
         poll_all((self,))
+
+
+class Child(Edge[Node]):
+    """An edge to a node (BdrvChild)."""
+
+    __slots__ = ()
 
 
 def poll_all(nodes: Iterable[Node]) -> None:

@@ -7,7 +7,7 @@ lower one knows the upper one by a protocol of what it asks of it, so that no mo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from qbitsim.block.request import GuestRequest
@@ -38,12 +38,15 @@ class Readable(Protocol):
         """``length`` bytes from ``offset``."""
 
 
-class ReadPart(NamedTuple):
+class ReadPart:
     """A part of a range that is read, and who has it; bytes."""
 
-    source: Readable
-    offset: int
-    length: int
+    __slots__ = ("length", "offset", "source")
+
+    def __init__(self, source: Readable, offset: int, length: int) -> None:
+        self.source = source
+        self.offset = offset
+        self.length = length
 
 
 class Parent(Protocol):

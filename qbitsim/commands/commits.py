@@ -11,10 +11,8 @@ from qbitsim.commands.mirrors import root_node
 from qbitsim.commands.streams import chain, find_backing
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
-from qbitsim.jobs.commit import CommitOptions, create_commit
 from qbitsim.jobs.loop import LoopJob, set_writable
 from qbitsim.jobs.mirror_options import MirrorOptions
-from qbitsim.jobs.mirror_start import create_mirror
 from qbitsim.qapi.block import BlockdevOnError
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import Int64, arg
@@ -22,6 +20,7 @@ from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
+    from qbitsim.jobs.commit import CommitOptions
 
 
 @struct
@@ -64,6 +63,8 @@ def block_commit(context: Context, args: BlockCommit) -> None:
         job = _commit_active(context, args, root, top, base)
     else:
         _overlay_of(root, top).check_not_blocked("commit-target")
+        from qbitsim.jobs.commit import create_commit  # noqa: PLC0415 - most machines have no commit
+
         job = create_commit(context.jobs, root, top, base, _options(args, base))
     context.transaction.add(commit=job.start)
 
@@ -115,6 +116,8 @@ def _base(context: Context, args: BlockCommit, top: Node) -> Node:
 
 
 def _options(args: BlockCommit, base: Node) -> CommitOptions:
+    from qbitsim.jobs.commit import CommitOptions  # noqa: PLC0415 - as above
+
     return CommitOptions(
         job_id=args.job_id,
         backing_name=args.backing_file,
@@ -146,6 +149,8 @@ def _commit_active(context: Context, args: BlockCommit, root: Node, top: Node, b
     if was_read_only:
         set_writable(context.graph, base, writable=True)
     try:
+        from qbitsim.jobs.mirror_start import create_mirror  # noqa: PLC0415 - as for other commits
+
         return create_mirror(context.jobs, top, base, options)
     except QmpError:
         if was_read_only:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from qbitsim.commands.context import Context
 from qbitsim.commands.nodes import opener
-from qbitsim.drivers.creation import FileCreation, Qcow2Creation
-from qbitsim.drivers.vmdk_creation import VmdkCreation
 from qbitsim.errors import QmpError
-from qbitsim.jobs.creation import AmendJob, CreateJob
 from qbitsim.qapi.creation import (
     BlockdevAmend,
     BlockdevAmendOptionsQcow2,
@@ -26,6 +23,10 @@ AMENDED_FORMATS = frozenset({"qcow2"})
 @command("blockdev-create", BlockdevCreate, since="3.0")
 def blockdev_create(context: Context, args: BlockdevCreate) -> None:
     """Start a job that makes an image."""
+    from qbitsim.drivers.creation import FileCreation, Qcow2Creation  # noqa: PLC0415 - most machines make none so
+    from qbitsim.drivers.vmdk_creation import VmdkCreation  # noqa: PLC0415
+    from qbitsim.jobs.creation import CreateJob  # noqa: PLC0415
+
     options = args.options
     if isinstance(options, BlockdevCreateOptionsFile):
         job = CreateJob(context.jobs, args.job_id, FileCreation(opener(context), to_json(options)), checks_at_once=True)
@@ -61,6 +62,8 @@ class _Amendment:
 @command("x-blockdev-amend", BlockdevAmend, since="5.1", features=["unstable"])
 def x_blockdev_amend(context: Context, args: BlockdevAmend) -> None:
     """Start a job that changes an image."""
+    from qbitsim.jobs.creation import AmendJob  # noqa: PLC0415 - most machines change none
+
     options = args.options
     node = context.graph.lookup(None, args.node_name)
     if node.driver != options.driver:

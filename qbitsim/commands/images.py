@@ -6,7 +6,7 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from qbitsim.commands.filenames import shown_filename
-from qbitsim.drivers.driver import image_formats
+from qbitsim.drivers.driver import is_image_format
 from qbitsim.drivers.filename_options import protocol_options
 from qbitsim.drivers.not_emulated import known_driver
 from qbitsim.errors import QmpError, UnsupportedError
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
     from qbitsim.commands.context import Context
+
+
+QCOW2_REQUESTS = 19
+"""How many requests make an image, one after the other: headers and tables written, read and flushed.
+
+(measured with 7.2.22; a raw file is made at once)
+"""
 
 
 def create_image(
@@ -53,6 +60,8 @@ def create_image(
         if not filename:
             raise QmpError("Could not create '': No such file or directory") from None
         raise QmpError(failure_text("create", filename, error)) from None
+    requests = QCOW2_REQUESTS if image_format == "qcow2" else 0
+    context.jobs.scheduler.wait_for_io(requests, f"create {filename}")
     graph.changing(context.profile.qcow2_creation_changes if image_format == "qcow2" else 0)
 
 
@@ -80,7 +89,7 @@ def _check_can_create(context: Context, filename: str, image_format: str) -> Non
         protocol_options(filename)  # which refuses a name of a protocol that nobody knows
     if not driver.creates:
         raise QmpError(f"Format driver '{image_format}' does not support image creation")
-    if image_format not in (*image_formats(), "file"):
+    if image_format != "file" and not is_image_format(image_format):
         raise UnsupportedError(f"images of format '{image_format}'")
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.drive import Drive
 from qbitsim.block.permissions import ReadOnlyNodeError
@@ -30,6 +30,7 @@ from qbitsim.qapi.hashorder import qdict_order
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.structs import struct
 from qbitsim.qapi.values import to_json
+from qbitsim.records import record
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
@@ -192,7 +193,8 @@ class _Change:
         node.set_read_only(self.read_only)
 
 
-class _Queued(NamedTuple):
+@record
+class _Queued:
     """A node that is to be reopened.
 
     :ivar is_child: because of its parent, with which it was opened.

@@ -8,7 +8,6 @@ from qbitsim.commands.context import Context
 from qbitsim.commands.filenames import ShownFilenames, shown_filename
 from qbitsim.errors import QmpError
 from qbitsim.images.store import has_protocol
-from qbitsim.jobs.stream import StreamOptions, create_stream
 from qbitsim.qapi.block import BlockdevOnError
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import Int64, arg
@@ -55,6 +54,8 @@ def block_stream(context: Context, args: BlockStream) -> None:
     overlay = bottom if bottom is not None else _overlay(node, base)
     above_base = _above(overlay, base) if bottom is None else overlay
     base = overlay.backing
+    from qbitsim.jobs.stream import StreamOptions, create_stream  # noqa: PLC0415 - most machines have no stream
+
     job = create_stream(
         context.jobs,
         node,

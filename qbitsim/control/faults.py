@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from qbitsim.argument_types import ErrorClass, Size
 from qbitsim.commands.context import Context
 from qbitsim.control.units import ErrnoOnWire, SizeOnWire
 from qbitsim.errnos import Errno
-from qbitsim.errors import ErrorClass, QmpError
+from qbitsim.errors import QmpError
 from qbitsim.files.faults import Operation
 from qbitsim.injection.declaration import Kind, Ranges
 from qbitsim.injection.faults import KINDS, Holder
@@ -20,7 +21,6 @@ from qbitsim.jsontypes import Json
 from qbitsim.qapi.registry import PREFIX, command
 from qbitsim.qapi.schema import Int64
 from qbitsim.qapi.structs import struct
-from qbitsim.sizes import Size
 
 _T = TypeVar("_T")
 

@@ -30,7 +30,7 @@ from qbitsim.files.faults import Stall, StalledError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from qbitsim.block.node import Node
+    from qbitsim.block.node import Child, Node
     from qbitsim.copying.copy_call import BlockCopyCall
     from qbitsim.engine.scheduler import Scheduler, Task
     from qbitsim.files.faults import Faults
@@ -134,6 +134,7 @@ class BlockCopyState:
     """What is still to be copied from ``source`` to ``target``, and how.
 
     :param owner: the node that carries the copy bitmap.
+    :param source: the edge to what is copied, :param target: to where.
     :param cluster_size: bytes, a power of two of at least 64 KiB.
     :ivar copy_bitmap: clusters still to be copied, without those in flight.
     :ivar skip_unallocated: leave out what the source's topmost layer does not have (sync=top).
@@ -145,6 +146,8 @@ class BlockCopyState:
 
     __slots__ = (
         "_in_flight_bytes",
+        "_source",
+        "_target",
         "cluster_size",
         "compress",
         "copy_bitmap",
@@ -157,17 +160,15 @@ class BlockCopyState:
         "scheduler",
         "single_clusters",
         "skip_unallocated",
-        "source",
-        "target",
     )
 
     def __init__(
-        self, scheduler: Scheduler, owner: Node, source: Node, target: Node, cluster_size: int, *, compress: bool
+        self, scheduler: Scheduler, owner: Node, source: Child, target: Child, cluster_size: int, *, compress: bool
     ) -> None:
         self.scheduler = scheduler
-        self.source = source
-        self.target = target
-        self.length = source.length
+        self._source = source
+        self._target = target
+        self.length = source.node.length
         self.cluster_size = cluster_size
         self.compress = compress
         self.discard_source = False
@@ -181,6 +182,16 @@ class BlockCopyState:
         self.rate_limit = RateLimit()
         self.in_flight: list[CopyTask] = []
         self._in_flight_bytes = 0
+
+    @property
+    def source(self) -> Node:
+        """What is copied: the node right below the filter, which another job's filter may be."""
+        return self._source.node
+
+    @property
+    def target(self) -> Node:
+        """Where it is copied to."""
+        return self._target.node
 
     def close(self) -> None:
         """Drop the copy bitmap; nothing may be in flight."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from qbitsim.drivers.filename_options import json_options, protocol_options
 from qbitsim.drivers.options import Options, file_options
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.records import record
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from qbitsim.images.image import Image
 
 
-class Backing(NamedTuple):
+@record
+class Backing:
     """A backing file that is to be opened.
 
     :ivar reference: the name of a node, or options.

@@ -51,7 +51,6 @@ class BlockdevOptionsBlklogwrites(BlockdevOptions):
 @driver(
     "blklogwrites",
     options=BlockdevOptionsBlklogwrites,
-    since="3.0",
     strong=["log-append", "log-sector-size"],
     sizes=["log-sector-size"],
 )

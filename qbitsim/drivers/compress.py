@@ -27,7 +27,7 @@ class BlockdevOptionsCompress(BlockdevOptionsGenericFormat):
     """A filter that compresses what is written; no options of its own."""
 
 
-@driver("compress", options=BlockdevOptionsCompress, since="4.2")
+@driver("compress", options=BlockdevOptionsCompress)
 class CompressNode(AlignedNode):
     """``compress``, whose child is ``file``."""
 

@@ -78,7 +78,6 @@ class BlockdevOptionsCbw(BlockdevOptionsGenericFormat):
 @driver(
     "copy-before-write",
     options=BlockdevOptionsCbw,
-    since="6.2",
     sizes=["min-cluster-size"],
 )
 class CopyBeforeWriteNode(FilterDriverNode):
@@ -150,10 +149,12 @@ class CopyBeforeWriteNode(FilterDriverNode):
         :param minimum_cluster: bytes, a power of two.
         :param on_filter: show the copy bitmap at the filter (8.0 and later), or at the source.
         """
-        source, target = self.child_node("file"), self.child_node("target")
-        cluster = copy_cluster_size(target, minimum_cluster)
+        source, target = self.child("file"), self.child("target")
+        assert source is not None
+        assert target is not None
+        cluster = copy_cluster_size(target.node, minimum_cluster)
         self.copy_state = BlockCopyState(
-            self.graph.scheduler, self if on_filter else source, source, target, cluster, compress=compress
+            self.graph.scheduler, self if on_filter else source.node, source, target, cluster, compress=compress
         )
         self.copy_state.discard_source = self.discard_source
         self.done_bitmap = self.create_bitmap(None, cluster)

@@ -23,7 +23,7 @@ class BlockdevOptionsCor(BlockdevOptionsGenericFormat):
     bottom: str | None = None
 
 
-@driver("copy-on-read", options=BlockdevOptionsCor, since="3.0", accepts={"bottom": ()})
+@driver("copy-on-read", options=BlockdevOptionsCor, accepts={"bottom": ()})
 class CopyOnReadNode(FilterDriverNode):
     """``copy-on-read``, whose child is ``file``.
 

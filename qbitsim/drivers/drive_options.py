@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
-from qbitsim.drivers.driver import DRIVERS
 from qbitsim.drivers.options import Options, Written
 from qbitsim.errors import QmpError
-from qbitsim.profiles import DEFAULT_PROFILE
-from qbitsim.qapi.blockdev import BlockdevOptions
-from qbitsim.qapi.shapes import AlternateShape, ArrayShape, ObjectShape, ScalarShape, Shape, Shapes
 from qbitsim.sizes import parse_size
 
 _OF_THE_DRIVE = frozenset({"id", "if", "media", "format", "cache", "werror", "rerror"})
@@ -169,7 +164,7 @@ def _with_lists(value: Any) -> Any:
 
 
 def _scalar(name: str, value: Any, path: Sequence[str] = ()) -> Any:
-    kind = _kinds().get(name) if isinstance(value, str) and name not in _TEXTS else None
+    kind = _kind(name) if isinstance(value, str) and name not in _TEXTS else None
     if kind in ("size", "int"):
         try:
             return parse_size(value) if kind == "size" else int(value, 0)
@@ -181,30 +176,7 @@ def _scalar(name: str, value: Any, path: Sequence[str] = ()) -> Any:
     return value
 
 
-@cache
-def _kinds() -> dict[str, str]:
-    """Name of an option -> ``size``, ``int``, ``boolean`` or another type of JSON; no name has two of them."""
-    kinds = {"copy-on-read": "boolean", **_kinds_in(Shapes(DEFAULT_PROFILE).of(BlockdevOptions), [])}
-    return kinds | {name: "size" for driver in DRIVERS.values() for name in driver.sizes}
+def _kind(name: str) -> str | None:
+    from qbitsim.drivers.option_kinds import kinds  # noqa: PLC0415 - it reads the schema of all drivers
 
-
-def _kinds_in(shape: Shape, seen: list[Shape]) -> dict[str, str]:
-    """The names of members that hold scalars, here and further in, with the type of JSON that the schema has."""
-    if shape in seen:
-        return {}
-    seen.append(shape)
-    kinds: dict[str, str] = {}
-    match shape:
-        case ObjectShape():
-            variants = (member for variant in shape.variants.values() for member in variant.members)
-            for member in (*shape.members, *variants):
-                if isinstance(member.shape, ScalarShape):
-                    kinds[member.wire] = member.shape.json
-                else:
-                    kinds |= _kinds_in(member.shape, seen)
-        case AlternateShape():
-            for choice in shape.choices:
-                kinds |= _kinds_in(choice, seen)
-        case ArrayShape():
-            kinds = _kinds_in(shape.element, seen)
-    return kinds
+    return kinds().get(name)

@@ -6,13 +6,15 @@ Theory of operation
 1. A driver is one module of this folder with a node class under :func:`driver`. The options of blockdev-add and its
    schema, the formats that can be created, the protocols in file names, what blockdev-reopen can change and what is
    refused all follow from that; nobody else knows a driver by its name.
-2. The package imports all its modules, so that every driver is declared as soon as any of them is used.
+2. The names of the drivers stand in :data:`qbitsim.qapi.blockdev.BLOCKDEV_DRIVER`. The module of a driver is imported
+   when its declaration is asked for: whoever opens a qcow2 file does not wait for the others.
 3. What QEMU has beside the drivers that are declared is in :mod:`qbitsim.drivers.not_emulated`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
 from qbitsim.block.filter import FilterNode
@@ -20,7 +22,8 @@ from qbitsim.block.node import Node
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import UnsupportedError
 from qbitsim.qapi.blockdev import BLOCKDEV_DRIVER, BlockdevOptions
-from qbitsim.qapi.schema import branch, struct_info
+from qbitsim.qapi.lazy import Lazy
+from qbitsim.qapi.schema import struct_info
 from qbitsim.records import record
 
 if TYPE_CHECKING:
@@ -127,8 +130,21 @@ class Driver:
         self.node.check_options(options)
 
 
-DRIVERS: dict[str, Driver] = {}
+_MODULES = {"null-aio": "null", "null-co": "null"}
+"""Where a driver is declared, if not in the module that has its name."""
+
+_declared: dict[str, Driver] = {}
+
+
+def _import(name: str) -> Driver:
+    import_module(f"{__package__}.{_MODULES.get(name, name.replace('-', '_'))}")
+    return _declared[name]
+
+
+DRIVERS: Mapping[str, Driver] = Lazy(BLOCKDEV_DRIVER.values, _import)
 """The drivers that are emulated, by name."""
+
+struct_info(BlockdevOptions).branches = Lazy(sorted(DRIVERS), lambda name: DRIVERS[name].options)
 
 _N = TypeVar("_N", bound=DriverNode)
 
@@ -137,7 +153,6 @@ def driver(
     name: str,
     *,
     options: type[BlockdevOptions],
-    since: str | None = None,
     format: bool = False,  # noqa: A002 - QEMU's word
     creates: bool = False,
     protocols: Iterable[str] = (),
@@ -157,14 +172,15 @@ def driver(
     """
 
     def declare(cls: type[_N]) -> type[_N]:
-        assert name not in DRIVERS, name
+        assert name in DRIVERS, name
+        assert name not in _declared, name
         cls.driver, cls.is_format = name, format
         cls.filename_prefix, cls.strong_options = filename_prefix, tuple(strong)
-        DRIVERS[name] = Driver(
+        _declared[name] = Driver(
             name=name,
             node=cls,
             options=options,
-            since=since,
+            since=BLOCKDEV_DRIVER.values[name][0],
             creates=creates,
             protocols=frozenset(protocols),
             accepts=accepts or {},
@@ -172,15 +188,11 @@ def driver(
             reopens=None if reopens is None else frozenset(reopens),
             resets=frozenset((reopens or ()) if resets is None else resets),
         )
-        BLOCKDEV_DRIVER.values[name] = since, None
-        branch(BlockdevOptions, name)(options)
-        union = struct_info(BlockdevOptions)
-        union.branches = dict(sorted(union.branches.items()))  # as in qapi/block-core.json
         return cls
 
     return declare
 
 
-def image_formats() -> list[str]:
-    """The formats that image files can have here."""
-    return sorted(each.name for each in DRIVERS.values() if each.node.is_format)
+def is_image_format(name: str) -> bool:
+    """Whether image files can have the format ``name`` here."""
+    return name in DRIVERS and DRIVERS[name].node.is_format

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from qbitsim.drivers.driver import DRIVERS, Driver, image_formats
+from qbitsim.drivers.driver import DRIVERS, Driver, is_image_format
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.qapi.blockdev import BLOCKDEV_DRIVER
 from qbitsim.records import record
@@ -116,7 +116,7 @@ def known_format(name: str) -> bool:
 
     :raises UnsupportedError: for a driver that QEMU knows and that is not emulated, or is no format here.
     """
-    if name in image_formats():
+    if is_image_format(name):
         return True
     if name in DRIVERS or name in NOT_EMULATED:
         raise UnsupportedError(f"the image format '{name}'")

@@ -148,7 +148,7 @@ class Opener:
         :raises QmpError: ``Could not open …`` or another text of QEMU's; nothing has changed then.
         """
         driver = options.get("driver")
-        if driver in DRIVERS and DRIVERS[driver].node.filename_prefix:
+        if driver is not None and driver in DRIVERS and DRIVERS[driver].node.filename_prefix:
             named = {**options, "filename": filename}
             self._fill_drivers(named, protocol=False)
             return self.open(named)

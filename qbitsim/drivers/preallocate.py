@@ -61,7 +61,6 @@ class _Ends:
 @driver(
     "preallocate",
     options=BlockdevOptionsPreallocate,
-    since="6.0",
     sizes=_DEFAULTS,
     reopens=_DEFAULTS,
     resets=[],

@@ -204,8 +204,9 @@ class Qcow2Node(DriverNode):
     def change_backing_file(self, name: str | None, driver: str | None) -> None:
         """Write it into the header, which is in the first cluster."""
         self.image.backing, self.image.backing_format, self._header_changed = name, driver, True
-        self.image.save()
+        self.image.save_header()
         self._file.note_write_end(self.cluster_size)
+        self.graph.scheduler.wait_for_io(1, f"header of {self.name}")
 
     def specific_info(self, profile: Profile) -> Json:
         """ImageInfoSpecificQCow2."""
@@ -220,8 +221,10 @@ class Qcow2Node(DriverNode):
             return self.image.content.read(offset, length)
         content = self.image.content
         parts = [
-            read_below(below, start, run) if source is below else content.read(start, run)
-            for source, start, run in self._parts(below, offset, length)
+            read_below(below, part.offset, part.length)
+            if part.source is below
+            else content.read(part.offset, part.length)
+            for part in self._parts(below, offset, length)
         ]
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -533,6 +536,7 @@ class Qcow2Node(DriverNode):
             return
         if not self.read_only:
             self.image.file.let_format_write()
+            self.image.keep_tables()
         self._stored_bitmaps.load()
 
     def inactivate(self) -> None:
@@ -544,6 +548,7 @@ class Qcow2Node(DriverNode):
         if not self.read_only:
             self.flush()
             self.image.save()
+            self.image.release_tables()
 
     def activate(self) -> None:
         """Open the image in the file again, with the bitmaps that it has now (qcow2_co_invalidate_cache)."""
@@ -597,9 +602,11 @@ class Qcow2Node(DriverNode):
         """Store the bitmaps and make them readonly, or take them up for writing again."""
         if read_only:
             self._stored_bitmaps.make_readonly()
+            self.image.release_tables()
         else:
             self.has_readonly_bitmaps = False
             self.image.file.let_format_write()
+            self.image.keep_tables()
             self._stored_bitmaps.make_writable()
 
     def check_stays_read_only(self) -> None:
@@ -611,8 +618,14 @@ class Qcow2Node(DriverNode):
         """Store the bitmaps (qcow2_close)."""
         if not (self.read_only or self.inactive):
             self.store_bitmaps()
+            self.image.release_tables()
         if self.image.data_file is not None:
             self.image.data_file.is_held = False
+
+    def abandon(self) -> None:
+        """What of the tables was only in memory is lost."""
+        if not (self.read_only or self.inactive):
+            self.image.lose_unsaved_tables()
 
     def check_can_store(self, name: str, granularity: int) -> None:
         """Refuse a bitmap that cannot be stored in this image."""
@@ -622,3 +635,4 @@ class Qcow2Node(DriverNode):
         """Take it off the file at once; one that was never stored is not there (qcow2_co_remove_persistent_...)."""
         if self.image.find_bitmap(name) is not None:
             self.image.remove_bitmap(name)
+            self.image.tables_written()  # before the directory is (update_ext_header_and_dir)

@@ -7,11 +7,12 @@ before the image changes. Others are told how far they were written, and only wh
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from qbitsim.drivers.qcow2_written import WrittenClusters
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.spans import Spans
+from qbitsim.records import record
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
@@ -26,7 +27,8 @@ MAXIMUM_WRITTEN = 65536
 """So many clusters are written before the file is told of them."""
 
 
-class Shrinking(NamedTuple):
+@record
+class Shrinking:
     """A disk that is being cut off.
 
     :ivar cut_off: what it will give back; :ivar l1: the L1 table, as :attr:`.Tables.l1`.
@@ -90,6 +92,7 @@ class FileRequests:
         self._flush_refcounts()
         end, self._tables_end = self._tables_end, 0
         self._note_end(end)
+        self._image.tables_written()
 
     def _flush_refcounts(self) -> None:
         """Write the refcounts of what was stored since the last time; the tables can be written now."""
@@ -219,9 +222,9 @@ class FileRequests:
         self._image.check_room(offset, len(data))
         self._file.before_table_change()
         self.ask_for_tables(offset)
-        self._image.reserve(offset, len(data))
         written = False
         try:
+            self._image.reserve(offset, len(data))
             self.ask_for_runs("write", offset, len(data))
             self._image.write(offset, data, below)
             written = True

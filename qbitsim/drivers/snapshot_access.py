@@ -25,7 +25,7 @@ class BlockdevOptionsSnapshotAccess(BlockdevOptionsGenericFormat):
     """The old data behind a copy-before-write filter."""
 
 
-@driver("snapshot-access", options=BlockdevOptionsSnapshotAccess, since="7.0")
+@driver("snapshot-access", options=BlockdevOptionsSnapshotAccess)
 class SnapshotAccessNode(DriverNode, OwnLengthNode):
     """``snapshot-access``, whose child ``file`` is a filter that keeps old data."""
 

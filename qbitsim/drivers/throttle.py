@@ -34,7 +34,6 @@ class BlockdevOptionsThrottle(BlockdevOptions):
 @driver(
     "throttle",
     options=BlockdevOptionsThrottle,
-    since="2.11",
     strong=["throttle-group"],
     reopens=["throttle-group"],
 )

@@ -6,7 +6,7 @@ Theory of operation
 1. Time is an integer number of nanoseconds and moves only in :meth:`Scheduler.advance_to`.
 2. A *task* is something that happens later: the completion of a piece of I/O (due now) or
    a timer (due at some instant). Every task carries (when, sequence). A timer without delay
-   comes before I/O, which takes its time.
+   comes before I/O, which takes its time; those that are due together run in one turn.
 3. A *bottom half* is something that happens as soon as the code that is running returns,
    before any other task and before the reply of the command that caused it. QEMU's jobs
    end in one (job.c, job_co_entry, QEMU 10.0), which is why the end of a job without I/O
@@ -21,6 +21,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ Policy = Callable[["Sequence[Task]"], int]
 def first_in_first_out(ready: Sequence[Task]) -> int:  # noqa: ARG001 - the shape of a Policy
     """The default policy: the task that became due first."""
     return 0
+
+
+def _nothing() -> None:
+    """What a request ends with that somebody waits for."""
 
 
 class Task:
@@ -173,6 +178,29 @@ class Scheduler:
             while self._polled:
                 self._poll_one()
 
+    def run_before_io(self) -> None:
+        """Run the bottom halves and the timers that need no I/O, until none is left.
+
+        So it is while something is waited for that does need I/O (aio_poll, util/aio-posix.c, QEMU 10.0).
+        """
+        self.run_bottom_halves()
+        self._collect()
+        while timers := self._timers_before_io():
+            self._run_all(timers)
+            self._collect()
+
+    def wait_for_io(self, requests: int, label: str) -> None:
+        """Wait for as many requests of one's own, one after the other, each behind what is due when it begins.
+
+        So it is when the code that is running needs I/O (bdrv_poll_co, block/block-gen.h, QEMU 10.0).
+        """
+        self.run_before_io()
+        for _ in range(requests):
+            own = self.soon(_nothing, label)
+            while own.pending:
+                self.run(self.ready()[0])
+                self.run_before_io()
+
     def _poll_one(self) -> None:
         first = self._polled[0]
         callback = first.pop()
@@ -186,7 +214,7 @@ class Scheduler:
         return list(self._ready)
 
     def step(self) -> bool:
-        """Run one task that is due, and the bottom halves; False if there is none."""
+        """Run one task that is due, or all timers without delay, and the bottom halves; False if there is none."""
         if self._bottom_halves or self._polled:
             self.run_bottom_halves()
             return True
@@ -194,9 +222,14 @@ class Scheduler:
         if not self._ready:
             return False
         if len(self._ready) == 1 or self.policy is first_in_first_out:
+            if not self._ready[0].needs_io:
+                self._run_together(self._timers_before_io())
+                return True
             task = self._ready.popleft()
         else:
-            task = self._ready[self.policy(self._ready)]  # it goes when it has run (_collect)
+            chosen = self.policy(self._ready)
+            task = self._ready[chosen]
+            del self._ready[chosen]
         if self.observer is not None:
             self.observer.stepping(task.label)
         self.run(task)
@@ -204,6 +237,23 @@ class Scheduler:
         if self.observer is not None:
             self.observer.stepped()
         return True
+
+    def _run_together(self, timers: list[Task]) -> None:
+        if self.observer is not None:
+            self.observer.stepping(", ".join(task.label for task in timers))
+        self._run_all(timers)
+        if self.observer is not None:
+            self.observer.stepped()
+
+    def _timers_before_io(self) -> list[Task]:
+        """They run in one pass, and what they leave to bottom halves after all of them (timerlist_run_timers)."""
+        return list(takewhile(lambda task: not task.needs_io, self._ready))
+
+    def _run_all(self, tasks: list[Task]) -> None:
+        for task in tasks:
+            if task.pending:
+                self.run(task)
+        self.run_bottom_halves()
 
     def run(self, task: Task) -> None:
         """Run ``task`` now, whether or not its turn has come; the bottom halves are left."""

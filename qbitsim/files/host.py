@@ -13,12 +13,12 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from qbitsim.files.failures import io_error
 from qbitsim.files.fdsets import PREFIX
 from qbitsim.files.permissions import NAMES
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.files.fdsets import FdSets
 

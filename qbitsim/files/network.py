@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from qbitsim.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, Protocol, TypeAlias
+else:
+    Protocol = object
 
 
 @record

@@ -19,13 +19,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from qbitsim.argument_types import Size
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.history.lanes import Lanes
 from qbitsim.history.why import Why, why
 from qbitsim.history.words import guest_words, plain, reply_words, request_words
 from qbitsim.jsontypes import Json
 from qbitsim.qmp.journal import Journal
-from qbitsim.sizes import Size
 
 if TYPE_CHECKING:
     from qbitsim.block.drive import Drive

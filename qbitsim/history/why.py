@@ -18,12 +18,13 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from qbitsim.argument_types import Size
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.history.runs import PARTS
 from qbitsim.history.words import actions_of
 from qbitsim.jsontypes import Json
 from qbitsim.nearest import nearest
-from qbitsim.sizes import Size, human_size, parse_size
+from qbitsim.sizes import human_size, parse_size
 
 _CONTEXTS = ("start", "request", "write", "nbd", "step", "fault", "look")
 """The kinds of moments that cause what follows."""

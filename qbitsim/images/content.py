@@ -20,13 +20,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar
 
 from qbitsim.images.cluster_index import PROBES, ClusterIndex
 from qbitsim.images.spans import Spans
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _collections_abc import dict_keys
+    from typing import ClassVar
 
 Reader = Callable[[int, int], bytes]
 """``reader(offset, length)``: the bytes that a backing chain reads as.
@@ -170,6 +171,23 @@ class Content:
         """Whether a cluster reads as what is below."""
         return cluster not in self._stored and cluster not in self._zero
 
+    def is_zero_below(self, cluster: int) -> bool:
+        """Whether a cluster is ZERO, or would be without its data."""
+        return cluster in self._zero
+
+    @property
+    def has_zeroes(self) -> bool:
+        """Whether :meth:`is_zero_below` says so of any cluster."""
+        return bool(self._zero)
+
+    def not_zero(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """The clusters from *first* to before *last* that would not be ZERO without their data, as (start, stop)."""
+        while first < last:
+            stop = self._zero.next_border(first, last)
+            if first not in self._zero:
+                yield first, stop
+            first = stop
+
     # -- writing
 
     def store_cluster(self, number: int, block: bytes) -> None:
@@ -296,6 +314,20 @@ class Content:
             blocks = [theirs[index] for index in chosen]
         self._index.fresh.extend([index for index in chosen if index not in stored] if stored else chosen)
         stored.update(zip(chosen, blocks, strict=True))
+
+    def be_as_saved(self, cluster: int, block: bytes | None, *, zero: bool) -> None:
+        """Let a cluster be as it was: it held *block*, or nothing; it was ZERO, or would have been without its data."""
+        self._drop(cluster, cluster + 1)
+        if block is not None:
+            self._put(cluster, block)
+        if zero:
+            self._zero.add(cluster, cluster + 1)
+        else:
+            self.forget_zeroes(cluster, cluster + 1)
+
+    def forget_zeroes(self, first: int, last: int) -> None:
+        """The clusters from *first* to before *last* are not ZERO, and would not be without their data."""
+        self._zero.remove(first, last)
 
     def expand_zeroes(self, stored: Iterable[int]) -> None:
         """From now on there are no ZERO clusters: those among *stored* hold zero bytes, the others are holes."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
 
 from qbitsim.images.content import Content, Kind, Reader
 from qbitsim.images.plain_content import FILE_CLUSTER, PlainContent
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import NoReturn
 
     from qbitsim.files.tree import ByteSource
     from qbitsim.images.image import Image

@@ -11,18 +11,20 @@ import errno
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from qbitsim.images.content import Content, Reader
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import ClassVar, Literal, TypeAlias
+
     from qbitsim.images.image_file import ImageFile
     from qbitsim.images.qcow2.bitmaps import StoredBitmap
     from qbitsim.images.qcow2.data_file import DataFile
     from qbitsim.images.qcow2.snapshots import StoredSnapshot
     from qbitsim.images.raw import RawImage
 
-Preallocation: TypeAlias = Literal["off", "metadata", "falloc", "full"]
+Preallocation: TypeAlias = "Literal['off', 'metadata', 'falloc', 'full']"
 """Nothing; places in the file; room for them; zeroes that are written there (PreallocMode)."""
 
 PREALLOCATIONS: dict[str, Preallocation] = {"off": "off", "metadata": "metadata", "falloc": "falloc", "full": "full"}

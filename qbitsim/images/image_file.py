@@ -8,14 +8,15 @@ again (:meth:`ImageFile.refresh`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from qbitsim.files.locks import Locks
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.structures import MAGIC
 from qbitsim.images.raw import RawImage
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from qbitsim.files.faults import Faults
     from qbitsim.files.tree import ByteSource
     from qbitsim.images.image import Image
@@ -170,6 +171,19 @@ class ImageFile:
 
     def punch(self, offset: int, length: int) -> None:
         """Let the host have a range of the file back, which nothing refers to."""
+
+    def as_saved(self) -> ImageFile:
+        """What another process finds that looks into the file: itself, unless changes are only in memory."""
+        image = self.image
+        if not (isinstance(image, Qcow2Image) and image.has_unsaved_tables):
+            return self
+        twin = ImageFile(self.name, self.capacity)
+        twin.locks, twin.faults = self.locks, self.faults
+        image.copy_as_saved(twin)
+        return twin
+
+    def end(self) -> None:
+        """Nobody looks at it any more."""
 
     def copy(self) -> ImageFile:
         """A file of the same name and capacity with an image of the same value, which nobody has open."""

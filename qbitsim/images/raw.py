@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from qbitsim.images.content import Kind, zero_block
 from qbitsim.images.file_holes import FileHoles
@@ -12,6 +11,7 @@ from qbitsim.images.pages import FILE_PAGE
 from qbitsim.images.plain_content import FILE_CLUSTER, PlainContent
 from qbitsim.sizes import SECTOR
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.images.content import Content, Reader
     from qbitsim.images.image import Preallocation

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
-from typing import Any
+from contextlib import contextmanager
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.fdsets import FdSets
@@ -20,6 +20,11 @@ from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
 from qbitsim.images.pages import FILE_PAGE
 from qbitsim.sizes import SECTOR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
 
 MAXIMUM_PATH = 4096
 MAXIMUM_PART = 255
@@ -45,13 +50,14 @@ class ImageStore:
     :ivar starts: how many machines were started on it; what is random in QEMU at each start comes from it.
     """
 
-    __slots__ = ("_directories", "_files", "_limits", "_remote", "fdsets", "network", "starts")
+    __slots__ = ("_as_saved", "_directories", "_files", "_limits", "_remote", "fdsets", "network", "starts")
 
     def __init__(self) -> None:
         self._files: dict[str, ImageFile] = {}
         self._directories: set[str] = {"", "/"}
         self._limits: dict[str, int] = {}
         self._remote: dict[str, ImageFile] = {}
+        self._as_saved: dict[ImageFile, ImageFile] | None = None
         self.fdsets = FdSets()
         self.network = Network()
         self.starts = 0
@@ -125,10 +131,36 @@ class ImageStore:
         """The file of that name, whatever it holds; OSError with ENOENT, EISDIR for a directory, or ENAMETOOLONG."""
         if name in self._remote:
             return self._remote[name]
+        found = self._find(name)
+        if self._as_saved is None:
+            return found
+        if found not in self._as_saved:
+            self._as_saved[found] = self._look_into(name, found)
+        return self._as_saved[found]
+
+    def _find(self, name: str) -> ImageFile:
+        """As :meth:`file`, on no server."""
         key = self._short_key(name)
         if key in self._files:
             return self._files[key]
         raise _error(errno.EISDIR if key in self._directories else errno.ENOENT, name)
+
+    @contextmanager
+    def seen_by_another_process(self) -> Iterator[None]:
+        """Meanwhile files are what a process finds that is started now, beside those that have them open."""
+        self._as_saved = found = dict[ImageFile, ImageFile]()
+        try:
+            yield
+        finally:
+            self._as_saved = None
+            for file, as_saved in found.items():
+                if as_saved is not file:
+                    as_saved.end()
+
+    def _look_into(self, name: str, file: ImageFile) -> ImageFile:
+        """What a process finds that opens *name* now, which is *file*."""
+        del name
+        return file.as_saved()
 
     def add_remote(self, name: str, file: ImageFile) -> None:
         """Let *name*, which has a protocol, stand for a file of a server, until :meth:`forget_remote`."""

@@ -22,12 +22,12 @@ from functools import cached_property
 from types import FunctionType, NoneType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
+from qbitsim.argument_types import ErrorClass, Size
 from qbitsim.errnos import Errno, errno_name, errno_number
-from qbitsim.errors import ErrorClass
 from qbitsim.files.faults import Operation
 from qbitsim.jobs.foreign import ForeignKind
 from qbitsim.records import record
-from qbitsim.sizes import Size, parse_size
+from qbitsim.sizes import parse_size
 
 if TYPE_CHECKING:
     from qbitsim.injection.faults import FaultInjection

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from errno import EIO
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
+from qbitsim.argument_types import ERROR_CLASSES, ErrorClass, Size
 from qbitsim.countdown import Countdown
 from qbitsim.drivers.failing import check_often, check_range, checked_operations, faults_of
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errnos import Errno, errno_number
-from qbitsim.errors import ERROR_CLASSES, ErrorClass, QmpError
+from qbitsim.errors import QmpError
 from qbitsim.files.faults import Delay, Fault, Operation, Rule, Stall
 from qbitsim.injection.declaration import Kind, Ranges, fault, kinds_of
 from qbitsim.injection.guest import GuestActivity, GuestMachine, spread
@@ -21,7 +22,7 @@ from qbitsim.injection.refusal import Refusal
 from qbitsim.jobs.foreign import ForeignJob, ForeignKind, foreign_job
 from qbitsim.nearest import nearest
 from qbitsim.qmp.monitor_faults import DroppedMonitor, HalfReply, HeldReply, MonitorFault
-from qbitsim.sizes import Size, parse_size
+from qbitsim.sizes import parse_size
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph

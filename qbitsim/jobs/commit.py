@@ -12,6 +12,7 @@ The active layer is committed by a mirror, see :mod:`qbitsim.jobs.mirror`.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qbitsim.block.chain import status_above
@@ -101,14 +102,16 @@ class CommitJob(LoopJob):
         if self.is_cancelled:
             self._finish(0)
             return
-        offset, reading = self._offset, True
+        offset, reading, waits = self._offset, True, False
         try:
             status = status_above(self.top, self.base, offset, CHUNK)
             if status.allocated:
                 if status.zero and self.jobs.profile.commit_keeps_zeroes:
                     reading = False
+                    waits = self.base.zeroing_waits_for_io(offset, status.length)
                     self.base.write_zeroes(offset, status.length, unmap=True)
                 else:
+                    waits = self.top.waits_for_io("read") or self.base.waits_for_io("write")
                     data = self.top.read(offset, status.length)
                     reading = False
                     self.base.write(offset, data)
@@ -122,7 +125,10 @@ class CommitJob(LoopJob):
         except StalledError as error:
             self._wait_at(error.stall, self._piece)
             return
-        self._progress(status.length, copied=status.allocated)
+        if waits:
+            self._after_io(partial(self._progress, status.length, copied=True))
+        else:
+            self._progress(status.length, copied=status.allocated)
 
     def _progress(self, length: int, *, copied: bool) -> None:
         self._offset += length

@@ -266,7 +266,7 @@ class Job(JobVerbs):
         Who waits runs the bottom halves that there are before any I/O is done (aio_poll).
         """
         while self.busy and not self.completed:
-            self.jobs.scheduler.run_bottom_halves()
+            self.jobs.scheduler.run_before_io()
             self.finish_in_flight()
 
     def finish_flush(self) -> None:

@@ -1,6 +1,7 @@
 """What stream, commit and mirror have in common: a loop over the disk that sleeps between two pieces.
 
-Each piece is read and written at one instant. Between two pieces the job can be paused, cancelled and slowed down.
+Each piece is read and written at one instant, and the job is busy until the I/O for it would have ended. Between two
+pieces it can be paused, cancelled and slowed down.
 From 8.0 on a job that was woken before its time goes back to sleep (block_job_ratelimit_sleep, blockjob.c, QEMU 10.0);
 before, a pause and a resume let one more piece through.
 """
@@ -37,7 +38,7 @@ class LoopJob(Job):
     :ivar limit: the speed limit.
     """
 
-    __slots__ = ("_after_sleep", "_again", "_did_io", "_owed", "_stall", "_timer", "limit")
+    __slots__ = ("_after_sleep", "_did_io", "_io", "_owed", "_stall", "_timer", "limit")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -47,7 +48,7 @@ class LoopJob(Job):
         self._did_io = False
         self._after_sleep: Continuation | None = None
         self._stall: Stall | None = None
-        self._again: Task | None = None
+        self._io: Task | None = None
 
     def check_speed(self, speed: int) -> None:
         """Take over the speed in bytes per second; a negative one ends the job before it began.
@@ -78,8 +79,7 @@ class LoopJob(Job):
         self._yield(self._slept)
 
     def _owe(self, source: Node, target: Node, length: int) -> None:
-        """The piece took its time; throttled nodes put the next one off."""
-        self._did_io = True
+        """Throttled nodes put the next piece off."""
         self._owed += max(source.delay("read", length), target.delay("write", length))
 
     def wake_if_due(self) -> None:
@@ -116,6 +116,11 @@ class LoopJob(Job):
 
     # -- requests that wait
 
+    def _after_io(self, then: Continuation) -> None:
+        """Go on with ``then`` when the I/O of a piece has ended."""
+        self._wait_for_io(then)
+        self._io = self.jobs.scheduler.soon(self.wake, f"{self.id}: copied")
+
     def _wait_at(self, stall: Stall, then: Continuation) -> None:
         """Go on with ``then``, which makes a request again, once that is let go on."""
         self._wait_for_io(then)
@@ -124,7 +129,7 @@ class LoopJob(Job):
 
     def _released(self) -> None:
         self._stall = None
-        self._again = self.jobs.scheduler.soon(self.wake, f"{self.id}: resumed request")
+        self._io = self.jobs.scheduler.soon(self.wake, f"{self.id}: resumed request")
 
     @property
     def stall(self) -> Stall | None:
@@ -132,13 +137,13 @@ class LoopJob(Job):
         return self._stall
 
     def finish_in_flight(self) -> None:
-        """Complete the request that waited.
+        """Complete what is in flight.
 
-        :raises StalledError: it still does.
+        :raises StalledError: it waits.
         """
         if self._stall is not None:
             raise StalledError(self._stall)
-        self.jobs.scheduler.complete(self._again)
+        self.jobs.scheduler.complete(self._io)
 
     # -- errors
 

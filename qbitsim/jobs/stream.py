@@ -11,6 +11,7 @@ Theory of operation (block/stream.c, QEMU 10.0)
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qbitsim.block.chain import missing_above
@@ -98,14 +99,15 @@ class StreamJob(LoopJob):
         if self.is_cancelled:
             self._finish(self._failure)
             return
-        offset, node = self._offset, self.node
+        offset, node, waits = self._offset, self.node, False
         length = min(CHUNK, node.length - offset)
         try:
             length, copied = missing_above(node, self.options.overlay, offset, length)
             if copied:
-                self.node.copy_up(self._offset, length)
                 below = node.backing_chain_next
                 assert below is not None
+                waits = below.waits_for_io("read") or node.waits_for_io("write")
+                node.copy_up(offset, length)
                 self._owe(below, node, length)
         except OSError as error:
             self._failed(errno_of(error), length)
@@ -113,7 +115,10 @@ class StreamJob(LoopJob):
         except StalledError as error:
             self._wait_at(error.stall, self._piece)
             return
-        self._progress(length, copied=copied)
+        if waits:
+            self._after_io(partial(self._progress, length, copied=copied))
+        else:
+            self._progress(length, copied=copied)
 
     def _progress(self, length: int, *, copied: bool) -> None:
         self._offset += length

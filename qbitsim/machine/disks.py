@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from qbitsim.argument_types import Size
 from qbitsim.block.drive import Drive
 from qbitsim.block.drive_info import DriveInfo
 from qbitsim.drivers.opener import Opener
@@ -11,7 +12,7 @@ from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.nearest import nearest
 from qbitsim.records import record
-from qbitsim.sizes import Size, parse_size
+from qbitsim.sizes import parse_size
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node

@@ -35,7 +35,6 @@ from qbitsim.machine.delegates import delegate
 from qbitsim.machine.disks import Disks
 from qbitsim.machine.state import PARTS, Snapshot, describe, differences
 from qbitsim.migration.addresses import Program, as_json
-from qbitsim.migration.incoming import Incoming
 from qbitsim.migration.local import LocalConnection
 from qbitsim.migration.outgoing import Outgoing
 from qbitsim.migration.settings import MigrationSettings
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
     from qbitsim.history.history import History
     from qbitsim.injection.refusal import Refusal
     from qbitsim.migration.addresses import Place
+    from qbitsim.migration.incoming import Incoming
     from qbitsim.nbd.local import LocalClient
     from qbitsim.nbd.protocol import Mode
     from qbitsim.qmp.journal import Journal
@@ -580,6 +580,8 @@ class Machine:
 
         :param autostart: the guest runs as soon as it is there, if it did before.
         """
+        from qbitsim.migration.incoming import Incoming  # noqa: PLC0415 - to few machines does a guest migrate
+
         self.run_state = "inmigrate"
         self.graph.opens_inactive = True
         self.incoming = Incoming(self, autostart=autostart)
@@ -691,8 +693,11 @@ class Machine:
         return self.profile.drains_at_quit
 
     def crash(self) -> None:
-        """End as ``kill -9`` does: no goodbye, and the files stay as they are at this moment."""
-        for node in self.graph.nodes.values():
+        """End as ``kill -9`` does: no goodbye, and the files stay as they are at this moment.
+
+        What of a qcow2 image's tables was not flushed is lost, and with it what was written to new clusters.
+        """
+        for node in sorted(self.graph.nodes.values(), key=lambda each: not each.children):  # formats before their files
             node.abandon()
         self.exports.end()
         self.closing = True

@@ -15,12 +15,13 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from qbitsim.argument_types import Size
 from qbitsim.errors import NbdError, NeverError, UnsupportedError
 from qbitsim.nbd.client import ClientSession, Pending
 from qbitsim.nbd.protocol import Command, CommandFlag, ExportFlag, Mode
 from qbitsim.nbd.session import Session
 from qbitsim.nearest import nearest
-from qbitsim.sizes import Size, parse_size
+from qbitsim.sizes import parse_size
 
 if TYPE_CHECKING:
     from qbitsim.engine.scheduler import Scheduler

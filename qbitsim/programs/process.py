@@ -6,10 +6,10 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING
 
 from qbitsim.standard_streams import STDOUT, StandardStreams
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from qbitsim.images.host.store import HostImageStore
 from qbitsim.programs.process import end_on_interrupt, now, standard_streams
 from qbitsim.qemu_img.run import run_on
 from qbitsim.serving.socket_network import SocketNetwork
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -27,8 +27,6 @@ from qbitsim.programs.file_opening import (
     open_node,
 )
 from qbitsim.programs.getopt import GetoptError, scan
-from qbitsim.qemu_img.files import STALE_BITMAPS
-from qbitsim.qemu_img.options import key_values
 from qbitsim.qemu_io import run as qemu_io
 from qbitsim.qemu_io.drive_disk import DriveDisk
 from qbitsim.qemu_io.numbers import format_size
@@ -131,14 +129,15 @@ class QemuIo:
 
     def run(self, arguments: Sequence[str]) -> int:
         """Run it: the exit status, negative for a signal."""
-        try:
-            status = self._run(arguments)
-        except _EndError as end:
-            status = end.status
-        except UnsupportedError as error:
-            status = 1
-            self.streams.complain(f"{error.desc}\n")
-        self._close()
+        with self.images.seen_by_another_process():
+            try:
+                status = self._run(arguments)
+            except _EndError as end:
+                status = end.status
+            except UnsupportedError as error:
+                status = 1
+                self.streams.complain(f"{error.desc}\n")
+            self._close()
         self.streams.flush()
         return status
 
@@ -228,7 +227,7 @@ class QemuIo:
                 f"qemu-io: warning: short-form boolean option '{word}' deprecated\nPlease use {word}=on instead\n"
             )
             return []
-        return key_values(word)
+        return _key_values(word)
 
     def _open(self, word: str | None, given: list[tuple[str, str]], flags: OpenFlags) -> bool:
         """Open a file; whether that worked."""
@@ -257,6 +256,8 @@ class QemuIo:
         for each in world.graph.nodes.values():
             image = _qcow2_image(each)
             if image is not None and image.has_stale_bitmaps:
+                from qbitsim.qemu_img.files import STALE_BITMAPS  # noqa: PLC0415 - few files have any
+
                 self.streams.complain(STALE_BITMAPS.format("qemu-io"))
                 image.has_stale_bitmaps = each.read_only
         probed = word is not None and "driver" not in keys and not word.startswith("json:")
@@ -337,7 +338,7 @@ class QemuIo:
                 if self.as_options:
                     self.streams.print("--image-opts and 'open -o' are mutually exclusive\n")
                     return True
-                given += key_values(value)
+                given += _key_values(value)
         except GetoptError as error:
             self.streams.complain(f"{words[0]}: {error}\n")
             self.streams.print(help_line(words[0], own_commands()[words[0]]))
@@ -462,6 +463,12 @@ class QemuIo:
         if specific is not None:
             lines = tree(specific["data"], 1) if image is None else format_specific(image)
             self.streams.print("\n".join(["Format specific information:", *lines]) + "\n")
+
+
+def _key_values(text: str) -> list[tuple[str, str]]:
+    from qbitsim.qemu_img.options import key_values  # noqa: PLC0415 - most files are given by name alone
+
+    return key_values(text)
 
 
 def _give_up_writing(drive: Drive) -> None:

@@ -1,8 +1,8 @@
 """BlockdevOptions: what the arguments of blockdev-add have in common (qapi/block-core.json).
 
-The drivers, and the options that each has of its own, are declared by the modules of :mod:`qbitsim.drivers`. Every
-member that QEMU has is declared, so that a client's mistake gets QEMU's text and a member that is not emulated can be
-refused by whoever opens the node. Other drivers are listed only as names to refuse.
+Here are the names of the drivers; each is declared, with the options that it has of its own, by a module of
+:mod:`qbitsim.drivers`. Every member that QEMU has is declared, so that a client's mistake gets QEMU's text and a member
+that is not emulated can be refused by whoever opens the node. Other drivers are listed only as names to refuse.
 """
 
 from __future__ import annotations
@@ -14,7 +14,23 @@ from qbitsim.qapi.order import driver_order
 from qbitsim.qapi.schema import Alternate, Enumeration, QNull, arg, union
 from qbitsim.qapi.structs import struct
 
-BLOCKDEV_DRIVER = Enumeration(noun="the block driver", order=driver_order)
+BLOCKDEV_DRIVER = Enumeration(
+    (
+        *("blkdebug", "blklogwrites", "blkverify", "compress", "copy-before-write", "copy-on-read", "file", "nbd"),
+        *("null-aio", "null-co", "preallocate", "qcow2", "quorum", "raw", "snapshot-access", "throttle", "vmdk"),
+    ),
+    since={
+        "blklogwrites": "3.0",
+        "compress": "4.2",
+        "copy-before-write": "6.2",
+        "copy-on-read": "3.0",
+        "preallocate": "6.0",
+        "snapshot-access": "7.0",
+        "throttle": "2.11",
+    },
+    noun="the block driver",
+    order=driver_order,
+)
 """The names of the drivers."""
 
 BlockdevDriver: TypeAlias = Annotated[str, BLOCKDEV_DRIVER]

@@ -29,6 +29,9 @@ class Lazy(Mapping[str, T]):
             self._made[key] = self._make(key)
         return self._made[key]
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
     @overload
     def get(self, key: str, /) -> T | None: ...
     @overload

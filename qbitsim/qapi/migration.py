@@ -21,7 +21,6 @@ from qbitsim.qapi.schema import (
     arg,
     branch,
     enum_values,
-    holds_union,
     note,
     union,
 )
@@ -353,8 +352,7 @@ class MigrationAddress:
     transport: MigrationAddressType
 
 
-@branch(MigrationAddress, MigrationAddressType.SOCKET)
-@holds_union("socket")
+@branch(MigrationAddress, MigrationAddressType.SOCKET, holds="socket")
 @struct
 class MigrationSocket(MigrationAddress):
     """A socket."""

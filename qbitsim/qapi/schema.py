@@ -189,7 +189,7 @@ def enum_values(
 class Enumeration:
     """An enumeration of plain texts: ``Annotated[str, DRIVERS]``. A value decodes to itself.
 
-    It costs less than a StrEnum, and modules of higher floors can add values, until the first profile reads them.
+    It costs less than a StrEnum, and modules of higher floors can add what is refused, until a profile reads it.
 
     :ivar values: value -> its since and until.
     :ivar refused: values that QEMU has, likewise; where nobody has declared one, decoding it raises UnsupportedError.
@@ -201,12 +201,14 @@ class Enumeration:
 
     def __init__(
         self,
-        values: Iterable[str] = (),
+        values: Iterable[str],
         *,
+        since: Mapping[str, str] | None = None,
         noun: str = "the value",
         order: Callable[[Iterable[str]], list[str]] = list,
     ) -> None:
-        self.values: dict[str, tuple[str | None, str | None]] = dict.fromkeys(values, (None, None))
+        first = since or {}
+        self.values: dict[str, tuple[str | None, str | None]] = {value: (first.get(value), None) for value in values}
         self.refused: dict[str, tuple[str | None, str | None]] = {}
         self.order = order
         self.noun = noun
@@ -220,14 +222,14 @@ class Enumeration:
 class StructInfo:
     """What decorators say about a class itself, not inherited by its subclasses."""
 
-    __slots__ = ("branches", "discriminator", "features", "holds", "last", "name", "open_ended")
+    __slots__ = ("branches", "discriminator", "features", "holding", "last", "name", "open_ended")
 
     def __init__(self) -> None:
         self.name: str | None = None
         self.features: tuple[FeatureLike, ...] = ()
         self.discriminator: str | None = None
-        self.holds: str | None = None
-        self.branches: dict[str, type] = {}
+        self.holding: dict[str, str] = {}
+        self.branches: Mapping[str, type] = {}
         self.last: tuple[str, str | None, str | None] | None = None
         self.open_ended = False
 
@@ -247,16 +249,6 @@ def struct_features(*features: FeatureLike) -> Callable[[type[_T]], type[_T]]:
 
     def decorate(cls: type[_T]) -> type[_T]:
         struct_info(cls).features = features
-        return cls
-
-    return decorate
-
-
-def holds_union(attribute: str) -> Callable[[type[_T]], type[_T]]:
-    """Says that a branch of a union is a union itself, which its instances have as ``attribute``."""
-
-    def decorate(cls: type[_T]) -> type[_T]:
-        struct_info(cls).holds = attribute
         return cls
 
     return decorate
@@ -297,14 +289,18 @@ def union(discriminator: str) -> Callable[[type[_T]], type[_T]]:
     return decorate
 
 
-def branch(base: type, *values: str) -> Callable[[type[_T]], type[_T]]:
-    """Makes a subclass of ``base`` its branch for these values of the discriminator."""
+def branch(base: type, *values: str, holds: str | None = None) -> Callable[[type[_T]], type[_T]]:
+    """Makes a subclass of ``base`` its branch for these values of the discriminator.
+
+    :param holds: the attribute in which the instances have a union, if the branch is one itself.
+    """
 
     def decorate(cls: type[_T]) -> type[_T]:
-        branches = struct_info(base).branches
-        for value in values:
-            assert value not in branches, (base, value)
-            branches[str(value)] = cls
+        info = struct_info(base)
+        assert info.branches.keys().isdisjoint(values), (base, values)
+        info.branches = {**info.branches, **{str(value): cls for value in values}}
+        if holds is not None:
+            info.holding.update(dict.fromkeys(map(str, values), holds))
         return cls
 
     return decorate

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from qbitsim.profiles import Profile
-    from qbitsim.qapi.schema import FeatureLike
+    from qbitsim.qapi.schema import FeatureLike, StructInfo
 
 _NO_ENUM_INFO = EnumInfo({}, {}, {}, {}, "the value")
 
@@ -200,19 +200,18 @@ class Shapes:
         if shape.tag is not None:
             assert isinstance(shape.tag.shape, EnumShape)
             values = shape.tag.shape.values
-            branches = {value: branch for value, branch in info.branches.items() if value in values}
-            for value, branch in branches.items():
-                holds = struct_info(branch).holds
-                if holds is not None:
-                    shape.held[value] = _builder(branch), holds
-            shape.variants = Lazy(branches, lambda value: self._variant(shape, branches[value]))
+            for value, attribute in info.holding.items():
+                if value in values:
+                    shape.held[value] = _builder(info.branches[value]), attribute
+            offered = [value for value in info.branches if value in values]
+            shape.variants = Lazy(offered, lambda value: self._variant(shape, info, value))
         return shape
 
-    def _variant(self, union: ObjectShape, branch: type) -> ObjectShape:
+    def _variant(self, union: ObjectShape, info: StructInfo, value: str) -> ObjectShape:
         """What a branch adds to its union."""
-        holds = struct_info(branch).holds
-        if holds is not None:
-            inner = self.of(typing.get_type_hints(branch)[holds])
+        branch = info.branches[value]
+        if value in info.holding:
+            inner = self.of(typing.get_type_hints(branch)[info.holding[value]])
             assert isinstance(inner, ObjectShape)
             return inner
         inherited = {each.attribute for each in union.members}

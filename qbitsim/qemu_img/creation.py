@@ -5,8 +5,6 @@ What a format refuses, it refuses when an existing file is already gone (block.c
 
 from __future__ import annotations
 
-from typing import Any
-
 from qbitsim.errors import UnsupportedError
 from qbitsim.files.failures import StepError, failure_text, step
 from qbitsim.images.image import PREALLOCATIONS, Image, Preallocation
@@ -20,6 +18,10 @@ from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import INT64_MAX, ToolError, key_values, number_parameter, signed, size_parameter
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 VERSIONS = {"0.10": "0.10", "v2": "0.10", "1.1": "1.1", "v3": "1.1"}
 _DEFAULTS = {"extended_l2": "off", "encryption": "off"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import re
-from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import READER, WRITER
@@ -19,6 +18,7 @@ from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import Options, ToolError, key_values
 from qbitsim.standard_streams import StandardStreams
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 

@@ -5,8 +5,7 @@ It goes where QEMU's goes, with the same exit status; its words are qbitsim's ow
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

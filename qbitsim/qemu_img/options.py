@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import overload
 
 from qbitsim.errors import UnsupportedError
 from qbitsim.profiles import Profile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import overload
 
 INT64_MAX = 2**63 - 1
 
@@ -58,11 +61,13 @@ class Options:
     def __contains__(self, name: str) -> bool:
         return any(key == name for key, _ in self.given)
 
-    @overload
-    def last(self, name: str) -> str | None: ...
+    if TYPE_CHECKING:
 
-    @overload
-    def last(self, name: str, default: str) -> str: ...
+        @overload
+        def last(self, name: str) -> str | None: ...
+
+        @overload
+        def last(self, name: str, default: str) -> str: ...
 
     def last(self, name: str, default: str | None = None) -> str | None:
         """The value of the option given last under this name; *default* if it was not given."""

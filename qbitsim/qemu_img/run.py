@@ -7,7 +7,6 @@ facts of the host (how many bytes a file takes on its disk).
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from qbitsim.errors import UnsupportedError
 from qbitsim.profiles import DEFAULT_PROFILE
@@ -16,6 +15,7 @@ from qbitsim.qemu_img.help import command_help, program_help
 from qbitsim.qemu_img.options import Options, ToolError, parse_options
 from qbitsim.standard_streams import StandardStreams
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
@@ -51,7 +51,11 @@ def run_on(
     streams: StandardStreams, store: ImageStore, arguments: Sequence[str], profile: Profile, now: int = 0
 ) -> int:
     """Run one command line, without the name of the program, that prints on these streams; the exit status."""
-    call = Call(store, Options("", [], []), profile, streams, now)
+    with store.seen_by_another_process():
+        return _run_to_the_end(Call(store, Options("", [], []), profile, streams, now), arguments)
+
+
+def _run_to_the_end(call: Call, arguments: Sequence[str]) -> int:
     try:
         status = _run(call, list(arguments))
     except UnsupportedError as error:
@@ -61,7 +65,7 @@ def run_on(
         status = error.status
         call.complain(_complaint(error, arguments[0] if arguments else "", call.profile))
         if error.helps:
-            call.print(program_help(profile))
+            call.print(program_help(call.profile))
     except OSError as error:  # of a file of the host
         status = 1
         call.complain(f"qemu-img: {error.strerror}\n")
@@ -70,7 +74,7 @@ def run_on(
     except OSError as error:
         status = 1
         call.complain(f"qemu-img: {error.strerror}\n")
-    streams.flush()
+    call.streams.flush()
     return status
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
 
 from qbitsim.errnos import errno_of
 from qbitsim.files.failures import step
@@ -14,6 +13,7 @@ from qbitsim.qemu_img.files import Call, open_image
 from qbitsim.qemu_img.options import ToolError
 from qbitsim.qemu_img.snapshot_table import snapshot_table
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.images.image import Image
     from qbitsim.images.qcow2.snapshots import StoredSnapshot

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
 
 from qbitsim.drivers.drive_options import split_options
 from qbitsim.errors import UnsupportedError
@@ -28,7 +27,8 @@ MAX_LENGTH = 2147483136
 """BDRV_REQUEST_MAX_BYTES: the largest multiple of 512 in an int."""
 
 
-class Output(NamedTuple):
+@record
+class Output:
     """What a command printed, by channel."""
 
     stdout: str = ""

@@ -28,6 +28,7 @@ from qbitsim.files.failures import io_error
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
 from qbitsim.qemu_io.numbers import format_dump, format_report, format_size
 from qbitsim.qemu_io.parser import Output, Request, parse
+from qbitsim.records import changed
 
 if TYPE_CHECKING:
     from qbitsim.block.breakpoints import Breakpoints
@@ -112,7 +113,7 @@ def run(
         output = _reopen(request, reopen)
     else:
         output = _EXECUTE[request.verb](disk, request, clock) if request.verb else Output()
-    return output._replace(hmp=request.warning + output.hmp) if request.warning else output
+    return changed(output, hmp=request.warning + output.hmp) if request.warning else output
 
 
 def qemu_io(

@@ -7,12 +7,13 @@ Theory of operation: one literal table of all commands that there are; a release
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
 
 from qbitsim.profiles import Profile
+from qbitsim.records import changed, record
 
 
-class Command(NamedTuple):
+@record
+class Command:
     """One entry of the command table; ``{r}`` in args and options is the option ``-r`` where there is one."""
 
     name: str
@@ -187,7 +188,7 @@ def commands(profile: Profile) -> dict[str, Command]:
     for entry in COMMANDS:
         if entry.name in profile.qemu_io_commands:
             args = None if entry.args is None else entry.args.replace("{r}", letter)
-            known = entry._replace(args=args, options=entry.options.replace("{r}", letter))
+            known = changed(entry, args=args, options=entry.options.replace("{r}", letter))
             table[entry.name] = known
             if entry.alias is not None:
                 table[entry.alias] = known

@@ -17,10 +17,11 @@ A reply that is on hold is on its way to a client, so it is no part of a machine
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from qbitsim.countdown import Countdown
 from qbitsim.engine.scheduler import NANOSECONDS
+from qbitsim.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from qbitsim.engine.scheduler import Scheduler
 
 
-class AlteredReply(NamedTuple):
+@record
+class AlteredReply:
     """What becomes of a reply.
 
     :ivar sent: the bytes that go out at once.

@@ -175,7 +175,6 @@ ABOVE_THE_MACHINE = {"programs", "report", "terminal", "tour"}
 OTHER_FILES = {
     "qbitsim.commands.descriptors": {"os.close"},  # descriptors that a client has sent
     "qbitsim.commands.exports": {"os.close", "os.fstat"},
-    "qbitsim.drivers": {"os.listdir"},
     "qbitsim.machine.talking": {"os.path"},  # of a text
     "qbitsim.recorded": {"open", "os.path"},  # files of the package
 }

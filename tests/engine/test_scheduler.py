@@ -286,3 +286,42 @@ def test_every_timer_runs_at_its_own_instant_however_time_is_moved(delays: list[
         diary.scheduler.advance_to(diary.scheduler.now + move)
     order = sorted(range(len(delays)), key=lambda index: (delays[index], index))
     assert diary.entries == [(delays[index], str(index)) for index in order]
+
+
+def test_what_needs_no_io_runs_while_something_waits_for_io(diary: Diary) -> None:
+    scheduler = diary.scheduler
+    scheduler.soon(diary.note("io"), "io")
+    scheduler.before_io(lambda: scheduler.bottom_half(diary.note("end")), "timer")
+    scheduler.before_io(diary.note("timer"), "another timer")
+    scheduler.run_before_io()
+    assert diary.entries == [(0, "timer"), (0, "end")]
+    scheduler.run_until_idle()
+    assert diary.entries[2:] == [(0, "io")]
+
+
+def test_a_request_that_is_waited_for_ends_behind_what_was_due_and_before_what_comes_later(diary: Diary) -> None:
+    scheduler = diary.scheduler
+
+    def first() -> None:
+        diary.note("first")()
+        scheduler.soon(diary.note("second"), "second")
+        scheduler.before_io(diary.note("timer"), "timer")
+
+    scheduler.soon(first, "first")
+    scheduler.wait_for_io(1, "own")
+    assert diary.entries == [(0, "first"), (0, "timer")]
+    scheduler.wait_for_io(1, "own")
+    assert diary.entries[2:] == [(0, "second")]
+    scheduler.wait_for_io(0, "own")
+    assert not scheduler.ready()
+
+
+def test_timers_that_are_due_together_run_before_what_they_leave_to_bottom_halves(diary: Diary) -> None:
+    scheduler = diary.scheduler
+    scheduler.observer = Watcher(diary)
+    scheduler.soon(diary.note("io"), "io")
+    for name in "ab":
+        scheduler.before_io(lambda name=name: scheduler.bottom_half(diary.note(f"end of {name}")), name)  # type: ignore[misc]
+    assert scheduler.step()
+    assert [text for _, text in diary.entries] == ["stepping a, b", "end of b", "end of a", "stepped"]
+    assert [task.label for task in scheduler.ready()] == ["io"]

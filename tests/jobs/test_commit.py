@@ -254,6 +254,18 @@ def test_a_commit_whose_request_is_suspended_has_done_nothing_until_it_is_resume
     assert (machine.qmp("query-jobs"), machine.graph.nodes["top"].backing.filename) == ([], "base")
 
 
+def test_a_piece_of_a_layer_takes_its_time_and_one_that_copies_nothing_does_not():
+    machine = chain(middle=(0,))
+    machine.qmp("block-commit", device="drive0", top_node="mid", base_node="base", job_id="c")
+    job = machine.jobs.find("c")
+    machine.step()
+    assert (job.busy, job.offset) == (True, 0)
+    machine.step()
+    assert (job.busy, job.offset) == (False, CLUSTER)
+    machine.step()
+    assert (job.busy, job.offset) == (False, 9 * CLUSTER)
+
+
 @pytest.mark.parametrize("profile", ["7.2", "10.0", "11.1"])
 def test_what_a_commit_wrote_is_in_the_file_of_the_base_when_it_is_over(profile, tmp_path):
     machine = Machine(profile, images=HostImageStore(tmp_path))

@@ -317,3 +317,28 @@ def test_what_could_not_be_read_counts_for_the_speed_limit():
     machine.qmp("block-stream", device="drive0", job_id="j", on_error="ignore", speed=1)
     machine.run_until_idle()
     assert machine.qmp("query-block-jobs")[0]["offset"] == 8 * CLUSTER
+
+
+def test_a_piece_takes_its_time_and_the_job_pauses_only_after_it():
+    machine = chain(base=(0,))
+    machine.qmp("block-stream", device="drive0", job_id="s0")
+    machine.step()
+    job = machine.jobs.find("s0")
+    assert (job.busy, job.offset) == (True, 0)
+    machine.qmp("job-pause", id="s0")
+    assert str(job.status) == "running"
+    machine.step()
+    assert (str(job.status), job.offset) == ("paused", CLUSTER)
+
+
+def test_a_backup_reads_through_the_filter_of_a_stream_that_came_later():
+    machine = chain(base=(0, 5))
+    machine.images.create("target.qcow2", "qcow2", SIZE)
+    machine.open_file("target.qcow2", {"node-name": "target"})
+    machine.qmp("blockdev-backup", device="drive0", target="target", sync="full", speed=1, job_id="b0")
+    machine.qmp("block-stream", device="node0", speed=1, job_id="s0")
+    machine.run_until_idle()
+    assert not machine.graph.nodes["node0"].status(5 * CLUSTER, CLUSTER).allocated
+    machine.qmp("block-job-set-speed", device="b0", speed=0)
+    machine.run_until_idle()
+    assert machine.graph.nodes["node0"].status(5 * CLUSTER, CLUSTER).data

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from qbitsim.block.chain import status_above
@@ -18,6 +19,7 @@ from qbitsim.drivers.copy_before_write import CopyBeforeWriteNode
 from qbitsim.drivers.copy_on_read import CopyOnReadNode
 from qbitsim.drivers.null import NullNode
 from qbitsim.drivers.qcow2 import Qcow2Node
+from qbitsim.errors import QmpError
 from qbitsim.jobs.backup import BackupJob
 from qbitsim.jobs.job import Job
 from qbitsim.jobs.mirror import MirrorJob
@@ -27,17 +29,19 @@ Step = dict[str, Any]
 Records = list[dict[str, Any]]
 Actions = list[tuple[str, dict[str, Any]]]
 
+Scattered = Mapping[str, Collection[int]]
+
 CLUSTER = 65536
 """Bytes of a cluster of the disk."""
 
 
 def danger_before(
-    step: Step, machine: Machine, compressed: Collection[str] = (), mirrored: Collection[str] = ()
+    step: Step, machine: Machine, compressed: Collection[str] = (), scattered: Scattered = MappingProxyType({})
 ) -> str | None:
     """The same, of what can be known before the step.
 
     :param compressed: the files that had compressed data.
-    :param mirrored: the files to which a mirror has copied.
+    :param scattered: of files to which a mirror has copied several pieces at once, where pieces met.
 
     In 7.2 the filter of a stream that is over has nothing below it, which the query does not expect.
     """
@@ -59,8 +63,9 @@ def danger_before(
         return "a stop while jobs work on chains, which may end in it"
     if machine.profile.name == "7.2" and _reopens_below_a_backup(message, machine):
         return "a stream into a read-only layer that a backup looks into"
-    if message["execute"] == "block-stream" and _is_limited(message["arguments"], machine, mirrored):
-        return "a limited stream of what a mirror has copied"
+    looks = any(_looks_at_places(*action, machine, scattered) for action in _actions(message))
+    if looks and not _is_refused(message, machine):
+        return "a limited job on what a mirror has copied several pieces of at once"
     if _mirrors_past_a_threshold(message, machine):
         return "a threshold of what a mirror writes to"
     over = any(job.kind == "stream" and str(job.status) == "concluded" for job in machine.jobs.jobs)
@@ -70,17 +75,54 @@ def danger_before(
     return None
 
 
-def _is_limited(arguments: dict[str, Any], machine: Machine, mirrored: Collection[str]) -> bool:
-    """It stops where clusters do not follow each other in the file, whose places are those of what ended first.
+def _actions(message: dict[str, Any]) -> Actions:
+    """The command, or those of a transaction."""
+    arguments = message.get("arguments", {})
+    if message["execute"] == "transaction":
+        return [(action["type"], action["data"]) for action in arguments["actions"]]
+    return [(message["execute"], arguments)]
 
-    A mirror has several requests in flight; of 14 plays with QEMU 10.0 one stopped somewhere else.
+
+def _looks_at_places(command: str, arguments: dict[str, Any], machine: Machine, scattered: Scattered) -> bool:
+    """A job with a speed stops where clusters do not follow each other in the file (qcow2_co_block_status, QEMU 10.0).
+
+    What a mirror has in flight at a time finds its places in the order in which reading it ended: of 12 plays with
+    QEMU 10.0 one stopped elsewhere. Who copies one cluster at a time does not notice.
     """
+    one_by_one = arguments.get("x-perf", {}).get("max-chunk") == CLUSTER
+    if command not in _COPYING or not arguments.get("speed") or one_by_one or arguments.get("sync") == "none":
+        return False
     top = _node(str(arguments.get("device")), machine)
-    layer = top.skip_filters().backing_chain_next if top is not None else None
+    layer = top.skip_filters() if top is not None else None
+    above: list[Node] = []
     while layer is not None:
-        if layer.filename in mirrored and isinstance(layer, Qcow2Node):
-            return bool(arguments.get("speed"))
+        looks = above or command != "block-stream"
+        if looks and any(_is_seen(layer, above, place) for place in scattered.get(layer.filename, ())):
+            return True
+        above.append(layer)
         layer = layer.backing_chain_next
+    return False
+
+
+_COPYING = {"block-stream", "block-commit", "blockdev-mirror", "drive-mirror", "blockdev-backup", "drive-backup"}
+
+
+def _is_seen(layer: Node, above: list[Node], place: int) -> bool:
+    """Whether this layer has the data on both sides of a place; their clusters may follow each other or not."""
+    sides = (place - 1, place)
+    return (
+        0 < place < layer.length
+        and isinstance(layer, Qcow2Node)
+        and all(layer.status(side, 1).data for side in sides)
+        and not any(each.status(side, 1).allocated for each in above for side in sides if side < each.length)
+    )
+
+
+def _is_refused(message: dict[str, Any], machine: Machine) -> bool:
+    try:
+        copy.deepcopy(machine).execute(message["execute"], message.get("arguments", {}))
+    except QmpError:
+        return True
     return False
 
 

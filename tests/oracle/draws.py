@@ -414,9 +414,12 @@ class Drawer:
         return look(self.machine)
 
     def restart(self) -> list[Step]:
-        """End cleanly, or by force, and start again on the same images."""
+        """End cleanly, or by force, and start again on the same images.
+
+        What a job that is killed had written is not determined.
+        """
         assert self.start is not None
-        end = {"quit": True} if self.often(0.7) else {"kill": 9}
+        end = {"kill": 9} if self.often(0.3) and not self.machine.jobs.jobs else {"quit": True}
         return [end, self.start]
 
     def draw(self) -> list[Step]:

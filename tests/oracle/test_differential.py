@@ -36,7 +36,7 @@ class Differential(RuleBasedStateMachine):
 
     def do(self, kind: str, rng: random.Random) -> None:
         """Play what the drawer draws of that kind, unless the example is over."""
-        if self.duel.over is None and not self.duel.killed:
+        if self.duel.over is None:
             self.duel.play(getattr(self.duel.drawer(rng), kind)())
 
     @initialize(rng=chance)

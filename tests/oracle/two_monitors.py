@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from qbitsim.block.chain import status_above
+from qbitsim.block.node import Node
 from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.history.normal import normal
 from qbitsim.jobs.mirror import MirrorJob
+from qbitsim.machine.machine import Machine
 from qbitsim.profiles import Profile
 from qbitsim.qmp.session import Session
 from qbitsim.scenario.messages import without_time
@@ -21,14 +24,14 @@ class TwoMonitors(Player):
 
     :ivar second_records: what that client saw since its first question.
     :ivar compressed: the files in which compressed data were seen.
-    :ivar mirrored: the files to which a mirror or active commit copied.
+    :ivar scattered: of files to which a mirror or active commit copied several pieces at once, where pieces met.
     """
 
     def __init__(self, release: str | Profile) -> None:
         super().__init__(release)
         self.second_records: list[Step] = []
         self.compressed: set[str] = set()
-        self.mirrored: set[str] = set()
+        self.scattered: dict[str, set[int]] = {}
         self._second: Session | None = None
 
     def play(self, steps: list[Step]) -> list[Step]:
@@ -44,13 +47,24 @@ class TwoMonitors(Player):
                 self.second_records.append({"type": "settled"})
         return self.records
 
+    def _work(self) -> None:
+        """Turn by turn, to see what is on the way at once."""
+        self._note_files()
+        while self._machine().step():
+            self._note_files()
+        super()._work()
+
     def _note_files(self) -> None:
         if self.machine is None:
             return
         for node in self.machine.graph.nodes.values():
             if isinstance(node, Qcow2Node) and node.image.layout.active.packed:
                 self.compressed.add(node.filename)
-        self.mirrored |= {job.target.node.filename for job in self.machine.jobs.jobs if isinstance(job, MirrorJob)}
+        for job in self.machine.jobs.jobs:
+            placed = _placed(job, self.machine) if isinstance(job, MirrorJob) else []
+            if len(placed) > 1:
+                ends = {each for offset, length in placed for each in (offset, offset + length)}
+                self.scattered.setdefault(job.target.node.skip_filters().filename, set()).update(ends)
 
     def _ask_second(self, message: Step) -> None:
         machine = self._machine()
@@ -74,3 +88,21 @@ class TwoMonitors(Player):
                 self.second_records.append(normal({"type": "event", **without_time(message)}))
             else:
                 self.second_records.append(normal({"step": 0, "type": "reply", "reply": message}))
+
+
+def _placed(job: MirrorJob, machine: Machine) -> list[tuple[int, int]]:
+    """What a mirror has on the way that needs a place in the target, as (offset, length)."""
+    begin = f"{job.id}: copy "
+    labels = [task.label.removeprefix(begin) for task in machine.scheduler.ready() if task.label.startswith(begin)]
+    pieces = [(int(offset), int(length)) for offset, length in (label.split("+") for label in labels)]
+    target = job.target.node.skip_filters()
+    if not isinstance(target, Qcow2Node):
+        return []
+    return [piece for piece in pieces if _has_data(job.source, piece[0]) and not target.status(piece[0], 1).data]
+
+
+def _has_data(source: Node, offset: int) -> bool:
+    try:
+        return status_above(source, None, offset, 1).data
+    except OSError:
+        return True  # what cannot be told is copied

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import errno
 from array import array
-from typing import TYPE_CHECKING
 
 from qbitsim.files.failures import io_error, step
 from qbitsim.images.host.table_cache import TableCache
 from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.refcounts import Refcounts
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 

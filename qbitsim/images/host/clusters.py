@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
 
 from qbitsim.files.failures import io_error
 from qbitsim.images.content import Content, Kind, zero_block
 from qbitsim.images.qcow2.packing import Compression, pack, unpack
 from qbitsim.images.qcow2.structures import COMPRESSED
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from qbitsim.files.tree import ByteFile
     from qbitsim.images.content import Reader
     from qbitsim.images.host.l2_tables import CachedTables
@@ -27,7 +29,7 @@ _MANY = 1 << 60
 """What the number of clusters that hold data is taken for when the disk is opened: nobody has counted them."""
 
 
-class PlacedClusters(dict[int, Any]):
+class PlacedClusters(dict[int, "Any"]):
     """Looked up, a table from clusters to their bytes, which are in a file; it is never filled.
 
     Of its length only the changes have a meaning. Reversed, it gives those that came last, newest first, as far as

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
 
 from qbitsim.errors import UnsupportedError
 from qbitsim.files.locks import Locks
@@ -13,7 +12,10 @@ from qbitsim.images.host.qcow2 import HostQcow2Image
 from qbitsim.images.image_file import ImageFile
 from qbitsim.images.qcow2.loading import image_options, look_up_file, take_parsed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from qbitsim.files.tree import OpenFile
     from qbitsim.images.image import Image
     from qbitsim.images.raw import RawImage
@@ -148,8 +150,12 @@ class HostImageFile(ImageFile):
     def reload(self) -> None:
         """As of every file."""
         if not self.is_current:
-            self.image = self._plain_image()
-            self._stamp = self.bytes.stamp
+            self.forget()
+
+    def forget(self) -> None:
+        """Let the file hold what its bytes say, whatever was known of it."""
+        self.image = self._plain_image()
+        self.note_saved()
 
     def punch(self, offset: int, length: int) -> None:
         """Let the host have the range back."""
@@ -170,6 +176,10 @@ class HostImageFile(ImageFile):
                 self.image.save()
             if self.bytes.is_handed_over or self.closes_unused:
                 self.bytes.close()
+
+    def end(self) -> None:
+        """Close it; what was not written is lost."""
+        self.bytes.close()
 
     @property
     def is_current(self) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from qbitsim.images.file_holes import FileHoles
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.files.tree import OpenFile
 

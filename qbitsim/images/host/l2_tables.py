@@ -17,7 +17,6 @@ from array import array
 from collections.abc import Collection, Iterator, MutableMapping
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, TypeVar
 
 from qbitsim.files.failures import io_error
 from qbitsim.images.content import Kind
@@ -27,8 +26,15 @@ from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.structures import COMPRESSED, COPIED, OFFSET_MASK, ZERO
 from qbitsim.images.qcow2.tables import Packed, Tables, packed_span
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from qbitsim.files.tree import ByteSource
+
+    _V = TypeVar("_V")
+else:
+    _V = object
 
 _NEAR = 64
 _SLICE = 512
@@ -139,6 +145,15 @@ class CachedTables(Tables):
             if found is not None:
                 return found
         return self.entry(guest)
+
+    def unsettled_slices(self) -> dict[int, dict[int, int]]:
+        """The slices with entries that the disk does not read as yet: of each, index -> the entry that it reads as."""
+        found: dict[int, dict[int, int]] = {}
+        for guest, entry in self.unsettled.items():
+            number, index = divmod(guest, self.cache.per_table)
+            piece, index = divmod(index, self.cache.per_slice)
+            found.setdefault(self.l2[number] * self.cache.in_table + piece, {})[index] = entry
+        return found
 
     def set_entry(self, guest: int, entry: int) -> None:
         """Change an entry; there must be an L2 table for it."""
@@ -467,9 +482,6 @@ def _ascending(first: int, count: int, step: int) -> array[int]:
 def _leading(data: bytes, what: bytes) -> int:
     """How many of the first bytes are among *what*."""
     return len(data) - len(data.lstrip(what))
-
-
-_V = TypeVar("_V")
 
 
 class _GuestClusters(MutableMapping[int, _V]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from qbitsim.files.failures import StepError, step
 from qbitsim.images.content import Content, Kind, Reader
@@ -12,6 +11,7 @@ from qbitsim.images.pages import FILE_PAGE
 from qbitsim.images.raw import RawImage
 from qbitsim.sizes import SECTOR
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.files.tree import OpenFile
     from qbitsim.images.host.file import HostImageFile

@@ -1,15 +1,14 @@
 """A qcow2 image in a file of the host.
 
 Data are in the file at once, at the places that the layout gives them. Tables, refcounts and the bitmap directory are
-written by :meth:`HostQcow2Image.save`: when the disk is flushed, the file is closed, and before a cluster that was
-freed is used again.
+written by :meth:`HostQcow2Image.save`: when the disk is flushed, an L2 table is made, the file is closed, and before a
+cluster that was freed is used again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
 
 from qbitsim.files.failures import step
 from qbitsim.images.host.block_refcounts import BlockRefcounts
@@ -23,7 +22,10 @@ from qbitsim.images.qcow2.layout import HostLayout
 from qbitsim.images.qcow2.packing import packed_length
 from qbitsim.records import changed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from qbitsim.images.content import Content, Reader
     from qbitsim.images.host.file import HostImageFile
     from qbitsim.images.image import Image, Preallocation
@@ -99,10 +101,24 @@ class HostQcow2Image(Qcow2Image):
 
     # -- what is in the file
 
+    def keep_tables(self) -> None:
+        """As every qcow2 image; what is in the file can be read there."""
+
+    def lose_unsaved_tables(self) -> None:
+        """As every qcow2 image."""
+        self.file.forget()
+
     def save(self) -> None:
         """Write down what of the tables is only in memory."""
         self._writer.write()
         self.file.note_saved()
+
+    def save_header(self) -> None:
+        """As every qcow2 image; with all that has changed, if the header would lead to what is not there."""
+        if self._writer.leads_to_the_table:
+            self._writer.write_header()
+        else:
+            self.save()
 
     def close_written(self) -> None:
         """Store the bitmaps, and write all down."""
@@ -136,31 +152,26 @@ class HostQcow2Image(Qcow2Image):
             self.check_room(offset, len(data))
         with self.placing(freely=not (self._writer.has_freed and self._has_places(offset, len(data)))) as layout:
             start, filled = self._filled_up(offset, data, below)
-            layout.write(*self._touched(start, len(filled)), self._storing(start, filled))
+            layout.write(
+                *self._touched(start, len(filled)), self._storing(start, filled), self._writer.write_within_request
+            )
 
     def _has_places(self, offset: int, length: int) -> bool:
         """Whether all clusters of a range can be written where they are."""
         return all(self._layout.is_own(guest) for guest in range(*self._touched(offset, length)))
 
     def _storing(self, offset: int, data: bytes) -> Callable[[int, int, Part], None]:
-        """What writes the parts of a request; a new L2 table is written with the part that needs it."""
+        """What writes the parts of a request."""
         unit, content = self.cluster_size, self.content
 
         def store(first: int, stop: int, part: Part) -> None:
             start, end = max(offset, first * unit), min(offset + len(data), stop * unit)
-            self._writer.make_room(part.tables)
-            before = {guest: content.tables.read_entry(guest) for guest in part.places} if part.tables else {}
+            self._writer.make_room(())
             if start < end:
                 try:
                     content.write_placed(start, data[start - offset : end - offset])
                 except OSError:
                     part.tables.clear()  # they stay, as in QEMU
-                    raise
-            if part.tables:
-                try:
-                    self._writer.write()
-                except OSError:
-                    content.put_back(before)
                     raise
 
         return store

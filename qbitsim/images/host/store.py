@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
 
 from qbitsim.errors import UnsupportedError
 from qbitsim.files.host import HostFile, HostFolder
@@ -16,7 +15,10 @@ from qbitsim.images.pages import FILE_PAGE
 from qbitsim.images.store import ImageStore, LockConflictError
 from qbitsim.sizes import SECTOR
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from qbitsim.images.image import Image
     from qbitsim.images.image_file import ImageFile
 
@@ -103,10 +105,8 @@ class HostImageStore(ImageStore):
         if name in self:
             self.file(name).capacity = capacity
 
-    def file(self, name: str) -> ImageFile:
+    def _find(self, name: str) -> HostImageFile:
         """As every store; OSError as the host has it."""
-        if name in self._remote:
-            return self._remote[name]
         identity = self._folder.identity(name)
         file = self._known.get(identity)
         if file is None or not file.bytes.is_open or not (file.users or file.is_current):
@@ -116,6 +116,13 @@ class HostImageStore(ImageStore):
         file.bytes.path = name
         self._remember(identity, file)
         return file
+
+    def _look_into(self, name: str, file: ImageFile) -> ImageFile:
+        """A file that somebody has open is read anew."""
+        assert isinstance(file, HostImageFile)
+        if not file.users:
+            return file
+        return self._new_file(name, HostFile(name, self._folder))
 
     def _new_file(self, name: str, opened: HostFile) -> HostImageFile:
         file = HostImageFile(name, opened, self._limits.get(self._key(name)))

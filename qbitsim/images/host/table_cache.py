@@ -7,7 +7,6 @@ until it was written, which is up to its user: :attr:`TableCache.is_crowded` say
 
 from __future__ import annotations
 
-import zlib
 from array import array
 from collections.abc import Callable
 
@@ -106,13 +105,17 @@ class TableCache:
                 self._tables.pop(number, None)
                 self.changed.discard(number)
             else:
-                self._tables[number] = array(self._typecode, zlib.decompress(packed))
+                from zlib import decompress  # noqa: PLC0415 - see _packed
+
+                self._tables[number] = array(self._typecode, decompress(packed))
                 self.changed.add(number)
         self._undo = None
 
     def _packed(self, table: array[int]) -> bytes:
         self._typecode = table.typecode
-        return zlib.compress(table.tobytes(), 1)
+        from zlib import compress  # noqa: PLC0415 - few programs take something back
+
+        return compress(table.tobytes(), 1)
 
     def copy(self, read: Callable[[int], array[int]] | None = None) -> TableCache:
         """An independent one of the same value."""

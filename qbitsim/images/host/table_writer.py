@@ -7,7 +7,6 @@ it stops half-way, the file has leaked clusters at worst.
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
 
 from qbitsim.images.host.block_refcounts import BlockRefcounts
 from qbitsim.images.qcow2 import rendering, structures
@@ -16,6 +15,7 @@ from qbitsim.images.qcow2.image import is_cached
 from qbitsim.images.qcow2.structures import COMPRESSED, COPIED, OFFSET_MASK, with_refcounts
 from qbitsim.sizes import SECTOR
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -39,7 +39,18 @@ class TableWriter:
     """
 
     __slots__ = (
-        *("_bitmaps", "_blocks", "_everything", "_image", "_l1", "_refcount_bits", "_roomy", "_saved", "_structures"),
+        *(
+            "_bitmaps",
+            "_blocks",
+            "_everything",
+            "_hidden",
+            "_image",
+            "_l1",
+            "_refcount_bits",
+            "_roomy",
+            "_saved",
+            "_structures",
+        ),
         *("_tables", "bytes"),
     )
 
@@ -55,6 +66,7 @@ class TableWriter:
         self._tables = 0  # how many L2 tables the file has
         self._l1 = 0, 0  # where the file has the L1 table
         self._everything = False
+        self._hidden: dict[int, dict[int, int]] = {}  # slices -> entries that are not written yet, as they were
 
     def take_up(self) -> None:
         """The file holds what the image says; note changes from now on."""
@@ -66,7 +78,7 @@ class TableWriter:
     def _note_written(self, layout: HostLayout) -> None:
         """The file has all that the image says."""
         tables, counts = self._cached(layout), self._counts(layout)
-        tables.cache.slices.changed.clear()
+        tables.cache.slices.changed.intersection_update(self._hidden)
         tables.l1_changed.clear()
         counts.forget_changes()
         self._blocks = dict(layout.clusters.blocks)
@@ -139,6 +151,14 @@ class TableWriter:
                 self.bytes.write_at(blocks[number] * unit, bytes(unit))
                 self._roomy.add(number)
 
+    def write_within_request(self) -> None:
+        """Write what has changed, but for entries that lead to places whose data are not there yet."""
+        self._hidden = self._cached(self._image.layout).unsettled_slices()
+        try:
+            self.write()
+        finally:
+            self._hidden = {}
+
     def write(self, *, everything: bool = False, cut_off: bool = False) -> None:
         """Write what has changed since the last time.
 
@@ -169,6 +189,13 @@ class TableWriter:
         if "header" in self._structures:
             _, header = self._structures["header"]
             self._write_structure("header", 0, with_refcounts(header, rendering.header_cluster(self._image)))
+
+    @property
+    def leads_to_the_table(self) -> bool:
+        """Whether the refcount table that the header names is in the file."""
+        layout = self._image.layout
+        place, _ = self._structures["refcount table"]
+        return place == layout.clusters.table[0] * layout.cluster_size
 
     def write_header(self) -> None:
         """Write nothing but the header."""
@@ -263,11 +290,21 @@ class TableWriter:
                 slices.changed.add(key)
                 entries[:] = flagged
             if key in slices.changed:
-                found[key] = structures.pack_table(entries)
+                found[key] = structures.pack_table(self._without_hidden(key, entries))
         for keys in _in_a_row(found):
             self.bytes.write_at(keys[0] * cache.per_slice * TABLE_ENTRY, b"".join(found[key] for key in keys))
             for key in keys:
-                slices.written(key)
+                if key not in self._hidden:
+                    slices.written(key)
+
+    def _without_hidden(self, key: int, table: array[int]) -> array[int]:
+        """A slice of an L2 table as it is to be written."""
+        if key not in self._hidden:
+            return table
+        found = table[:]
+        for index, entry in self._hidden[key].items():
+            found[index] = entry
+        return found
 
     def _with_flags(self, layout: HostLayout, table: array[int]) -> array[int]:
         """An L2 table with COPIED flags that are as the refcounts say."""

@@ -10,17 +10,18 @@ is put at the end, with the blocks that count it.
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 from qbitsim.files.failures import StepError, io_error
 from qbitsim.images.file_holes import FileHoles
 from qbitsim.images.qcow2.refcounts import MemoryRefcounts
 from qbitsim.images.spans import Spans
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from qbitsim.images.qcow2.refcounts import Refcounts
+    from qbitsim.images.qcow2.unsaved import UnsavedTables
 
 TABLE_ENTRY = 8
 """Bytes of an entry of a table of any kind."""
@@ -42,11 +43,12 @@ class Allocator:
     :ivar holes: pages that nobody has written, as behind a table that does not fill its clusters, or that the host was
         given back; those among the clusters of the disk are not told here.
     :ivar changes: grows whenever clusters are taken or freed.
+    :ivar unsaved: gets to know what changes, None if nobody wants to know.
     """
 
     __slots__ = (
         *("_byte_cursor", "_cursor"),
-        *("blocks", "changes", "cluster_size", "counts", "end", "holes", "refcount_bits", "table"),
+        *("blocks", "changes", "cluster_size", "counts", "end", "holes", "refcount_bits", "table", "unsaved"),
     )
 
     def __init__(self, cluster_size: int, refcount_bits: int, counts: Refcounts | None = None) -> None:
@@ -61,6 +63,7 @@ class Allocator:
         self.end = 3 * cluster_size
         self.holes = FileHoles()
         self.changes = 0
+        self.unsaved: UnsavedTables | None = None
 
     def load(self, table: tuple[int, int], blocks: dict[int, int], end: int, counts: Refcounts) -> None:
         """Be that of a file that exists.
@@ -152,8 +155,7 @@ class Allocator:
                 taken.append(self.take(1))
                 continue
             stop = self.counts.free_end(first, min(first + count - len(taken), (block + 1) * self.per_block))
-            self.changes += 1
-            self.counts.add(first, stop)
+            self._add(first, stop)
             self._cursor = stop
             self._taken(first, stop - first)
             taken += range(first, stop)
@@ -222,9 +224,19 @@ class Allocator:
     def free(self, first: int, count: int = 1) -> None:
         """Count one reference less to *count* clusters in a row."""
         self.changes += 1
+        if self.unsaved is not None:
+            self.unsaved.free(first, first + count)
         freed = self.counts.drop(first, first + count)
         if freed is not None:
             self._cursor = min(self._cursor, freed)
+
+    def put_back(self, first: int, stop: int, change: int) -> None:
+        """Take back that each cluster from *first* to before *stop* got one reference more, 1, or one less, -1."""
+        self.changes += 1
+        if change > 0:
+            self.counts.drop(first, stop)
+        else:
+            self.counts.add(first, stop)
 
     def written(self, first: int, length: int) -> None:
         """*length* bytes are written from cluster *first* on."""
@@ -260,6 +272,8 @@ class Allocator:
 
     def _add(self, first: int, stop: int) -> None:
         self.changes += 1
+        if self.unsaved is not None:
+            self.unsaved.count(first, stop)
         self.counts.add(first, stop)
 
     # -- refcount blocks
@@ -267,6 +281,8 @@ class Allocator:
     def _make_block(self, number: int, cluster: int) -> None:
         """Make refcount block *number*, in which *cluster* is to be counted (alloc_refcount_block)."""
         self.changes += 1
+        if self.unsaved is not None:
+            self.unsaved.save_refcounts()
         place = self._search(1)
         if place // self.per_block == number:
             self.counts.add(place, place + 1)

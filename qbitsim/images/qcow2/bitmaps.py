@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from qbitsim.bits.bits import Bits
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.records import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qbitsim.bits.bits import Bits
 
 
 @record(frozen=False)

@@ -8,7 +8,6 @@ the COPIED flags of the active tables are compared with these. Nothing is writte
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.qcow2 import structures
@@ -26,6 +25,7 @@ from qbitsim.images.qcow2.references import References
 from qbitsim.images.qcow2.structures import COPIED, OFFSET_MASK, SnapshotEntry
 from qbitsim.images.qcow2.table_reader import read_bitmaps
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 

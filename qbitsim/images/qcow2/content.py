@@ -7,12 +7,11 @@ file, until they are read: then they are in the memory of the host, which counts
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from qbitsim.images.content import Content, known_zeroes
 from qbitsim.images.paged_content import PagedContent
 from qbitsim.images.pages import FILE_PAGE, PageMasks
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 

@@ -6,7 +6,6 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeGuard
 
 from qbitsim.errors import QmpError
 from qbitsim.files.failures import StepError
@@ -22,10 +21,14 @@ from qbitsim.images.qcow2.metadata import MAXIMUM_L1
 from qbitsim.images.qcow2.packing import Compression, packed_length
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.images.qcow2.structures import KeptHeader
+from qbitsim.images.qcow2.unsaved import UnsavedTables
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeGuard
+
     from qbitsim.images.content import Reader
     from qbitsim.images.host.clusters import PlacedContent
     from qbitsim.images.host.l2_tables import CachedTables
@@ -178,9 +181,14 @@ class Qcow2Image(Image):
             self.content.write(offset, data, below)
             return
         with self.placing():
+            stored = self.content.allocation_order()
+            touched = range(*self._touched(offset, len(data))) if self._holes else ()
+            new = [guest for guest in touched if guest not in stored]
             layout.write(*self._touched(offset, len(data)))
             self.content.write(offset, data, below)
             self._fill_holes(offset, len(data))
+            for guest in new:  # all of it is written
+                self._fill_holes(guest * self.cluster_size, self.cluster_size)
 
     def _fill_holes(self, offset: int, length: int) -> None:
         """The range was written to its places in the file."""
@@ -239,7 +247,14 @@ class Qcow2Image(Image):
             with self.placing() as layout:
                 first, last = start // unit, -(-stop // unit)
                 layout.zero(first, last, unmap=unmap or self.compat == "0.10")
+                self._remember_holes(first, last)
                 self.content.zero_clusters_in(first, last)
+
+    def _remember_holes(self, first: int, last: int) -> None:
+        """The clusters from *first* to before *last* are about to be ZERO."""
+        unsaved = self._layout.unsaved
+        if unsaved is not None and self.content.zero_clusters:
+            unsaved.remember_holes(self.content.not_zero(first, last))
 
     def _write_zero_bytes(self, offset: int, length: int, below: Reader | None) -> None:
         """Write zeroes where a cluster cannot say that it is zero; the room has been checked."""
@@ -273,13 +288,18 @@ class Qcow2Image(Image):
             self._discard_data(offset, length)
             with self.placing() as layout:
                 layout.discard(*self.content.whole_clusters(offset, length))
+                if backed:
+                    self._remember_holes(*self.content.whole_clusters(offset, length))
                 self.content.discard(offset, length, backed=backed)
 
     def copy_clusters(self, source: Content, clusters: Iterable[int]) -> None:
         """As every image."""
         chosen, stored = list(clusters), source.allocation_order()
         self._check_room_for_clusters(source, chosen)
-        if self._is_placed_later([number for number in chosen if number not in stored]):
+        emptied = [number for number in chosen if number not in stored]
+        for number in emptied if self._layout.unsaved is not None else ():
+            self._remember_holes(number, number + 1)
+        if self._is_placed_later(emptied):
             self.content.copy_clusters(source, chosen)
             return
         with self.placing() as layout:
@@ -449,6 +469,7 @@ class Qcow2Image(Image):
             if is_placed(self.content):
                 self.content.forget()
             self.content = self._empty_content(layout.active, self.size)
+        self.tables_written()
 
     # -- the file
 
@@ -462,6 +483,53 @@ class Qcow2Image(Image):
         """What the content has stored by now is where *layout* says."""
         self._layout = layout
         layout.settle(self.content)
+
+    # -- what of the tables is in the file
+
+    def keep_tables(self) -> None:
+        """It is opened for writing: changes of its tables are in memory until :meth:`tables_written`."""
+        if self.data_file is None:
+            self.layout.clusters.unsaved = UnsavedTables(self)
+
+    def tables_written(self) -> None:
+        """All changes of the tables are in the file (qcow2_write_caches)."""
+        unsaved = self._layout.unsaved
+        if unsaved is not None:
+            unsaved.save()
+
+    def save_header(self) -> None:
+        """Write down what the header says (qcow2_update_header); of an image in memory there is nothing to write."""
+
+    def release_tables(self) -> None:
+        """It is open for writing no more, and all is in the file."""
+        self._layout.clusters.unsaved = None
+
+    @property
+    def has_unsaved_tables(self) -> bool:
+        """Whether another process would find something else in the file."""
+        return bool(self.layout.unsaved)
+
+    def lose_unsaved_tables(self) -> None:
+        """Who had it open for writing was killed: be what the file says."""
+        unsaved = self.layout.unsaved
+        self.release_tables()
+        if unsaved is not None:
+            unsaved.put_back(self)
+
+    def is_punched(self, cluster: int) -> bool:
+        """Whether the host was given back a cluster of the file; that is a hole among the data from now on."""
+        start, unit, clusters = cluster * self.cluster_size, self.cluster_size, self._layout.clusters
+        found = clusters.holes.run(start, start + unit) == (True, unit)
+        if found:
+            clusters.holes.fill(start, start + unit)
+            self._holes.add(start, start + unit)
+        return found
+
+    def copy_as_saved(self, file: ImageFile) -> None:
+        """Let *file* hold an independent image of what the file says."""
+        unsaved, twin = self.layout.unsaved, self.copy_into(file)
+        if unsaved is not None:
+            unsaved.put_back(twin)
 
     def host_offset(self, offset: int) -> int | None:
         """As every image."""
@@ -632,6 +700,7 @@ class Qcow2Image(Image):
         with self.placing() as layout:
             layout.apply_snapshot(self.snapshots.index(snapshot))
             self.content = snapshot.content.clone()
+        self.tables_written()
 
     def delete_snapshot(self, snapshot: StoredSnapshot) -> None:
         """Forget a snapshot."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
-from typing import NamedTuple
 
 from qbitsim.images.content import Content
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY, Allocator
@@ -22,12 +21,18 @@ from qbitsim.images.qcow2.bitmap_places import BitmapPlaces
 from qbitsim.images.qcow2.snapshot_tables import SnapshotTables
 from qbitsim.images.qcow2.tables import Packed, Part, Tables, packed_span
 from qbitsim.images.spans import Spans
+from qbitsim.records import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qbitsim.images.qcow2.unsaved import UnsavedTables
 
 _TABLE_CACHE = 32 << 20  # where L2 tables take more, a request is cut at slices of them
 _SLICE = 4096
 
 
-class CutOff(NamedTuple):
+@record
+class CutOff:
     """What a disk that is cut off leaves behind, as clusters of the file.
 
     :ivar data: of the guest, compressed or not; :ivar tables: L2 tables.
@@ -85,6 +90,11 @@ class HostLayout:
     def reopen(self) -> None:
         """The file was opened: allocation looks for free clusters from its beginning again."""
         self.clusters.reopen()
+
+    @property
+    def unsaved(self) -> UnsavedTables | None:
+        """What of the tables and refcounts is not in the file yet; None if nobody wants to know."""
+        return self.clusters.unsaved
 
     # -- the size of the disk
 
@@ -180,9 +190,10 @@ class HostLayout:
     def reset(self) -> None:
         """Everything but the L1 table goes, which moves to its first place (make_completely_empty, block/qcow2.c)."""
         entries = self.active.l1[1]
-        self.clusters, self.active = self.clusters.emptied(), self.active.emptied()
+        unsaved, self.clusters, self.active = self.unsaved, self.clusters.emptied(), self.active.emptied()
         self._grow_l1(entries)
         self.clusters.written(self.active.l1[0], self._count(entries * TABLE_ENTRY) * self.cluster_size)
+        self.clusters.unsaved = unsaved
 
     # -- guest clusters
 
@@ -196,21 +207,49 @@ class HostLayout:
         stored = content.allocation_order()
         if len(stored) == self._seen:
             return
+        recent = list(islice(reversed(stored), len(stored) - self._seen))[::-1]
+        if self.unsaved is None:
+            self._place_each(recent)
+        else:
+            saved = max((self.unsaved.stored_then or 0) - self._seen, 0)
+            self._place_each(recent[:saved])
+            if saved:
+                self.unsaved.forget()
+            self._place_each(recent[saved:])
+        self.settle(content)
+
+    def _place_each(self, guests: list[int]) -> None:
+        """Place guest clusters one after the other, which were stored in this order; some were zeroed in place."""
         places, l2, per_table = self.active.places, self.active.l2, self.cluster_size // TABLE_ENTRY
-        recent = reversed(list(islice(reversed(stored), len(stored) - self._seen)))
-        new = [guest for guest in recent if guest not in places]  # others were zeroed in place
-        for table, guests in groupby(new, lambda guest: guest // per_table):
+        for table, group in groupby(guests, lambda guest: guest // per_table):
+            stored = list(group)
+            new = [guest for guest in stored if guest not in places]
             if table not in l2:
                 self.active.put_table(table, self.clusters.take(1))
-            taken = list(guests)
-            places.update(zip(taken, taken if self.external else self.clusters.take_each(len(taken)), strict=True))
-        self._seen = len(stored)
+                self._note_table()
+            if self.unsaved is not None:
+                self.unsaved.link()
+                self.unsaved.remember_stored(stored, places)
+            places.update(zip(new, new if self.external else self.clusters.take_each(len(new)), strict=True))
+
+    def _note_table(self) -> None:
+        """An L2 table was made, so that all tables were written (l2_allocate)."""
+        if self.unsaved is not None:
+            self.unsaved.forget()
 
     def settle(self, content: Content) -> None:
         """What *content* has stored by now is placed."""
         self._seen = len(content.allocation_order())
+        if self.unsaved is not None:
+            self.unsaved.stored_then = None
 
-    def write(self, first: int, stop: int, store: Callable[[int, int, Part], None] | None = None) -> None:
+    def write(
+        self,
+        first: int,
+        stop: int,
+        store: Callable[[int, int, Part], None] | None = None,
+        save: Callable[[], None] | None = None,
+    ) -> None:
         """Place the guest clusters from *first* to before *stop*, which one request is about to write.
 
         Clusters that are replaced are freed when their part of the request is done: at the end, or while a later part
@@ -218,13 +257,14 @@ class HostLayout:
 
         :param store: writes the guest clusters from one to before another, which have got places that follow each
             other. If it raises OSError, they get back what they had (qcow2_alloc_cluster_abort), and no more is placed.
+        :param save: writes all tables, when there is a new one; OSError as of *store*.
         """
         replaced: list[int | Packed | None] = []
         guest = first
         try:
             while guest < stop:
-                begin, part = guest, Part({}, {})
-                guest = self._place_part(begin, stop, part)
+                begin, part = guest, Part({}, {}, save)
+                guest = self._place_whole_part(begin, stop, part)
                 if part.tables:
                     self._release_all(replaced)
                 if store is not None:
@@ -255,13 +295,21 @@ class HostLayout:
         elif old is not None:
             self.active.places[guest] = old
 
+    def _place_whole_part(self, guest: int, stop: int, part: Part) -> int:
+        """:meth:`_place_part`; nothing of it is placed if it raises OSError."""
+        try:
+            return self._place_part(guest, stop, part)
+        except OSError:
+            self._put_back(part)
+            raise
+
     def _place_part(self, guest: int, stop: int, part: Part) -> int:
         """Place clusters as long as they follow each other in the file (one qcow2_alloc_host_offset).
 
         :param part: gets what is changed.
         :returns: the first cluster that is left over.
         """
-        places, host = self.active.places, None
+        places, host, begin = self.active.places, None, guest
         while guest < stop:
             self._prepare_table(guest, part)
             if self.is_own(guest):
@@ -285,6 +333,8 @@ class HostLayout:
                 break
             host = start + count
             guest += count
+        if self.unsaved is not None:
+            self.unsaved.remember_written(range(begin, guest), part.places, places)
         return guest
 
     def is_own(self, guest: int) -> bool:
@@ -325,6 +375,9 @@ class HostLayout:
         self._prepare_table(guest)
         offset = self.clusters.take_bytes(length)
         self.packed_bytes.pop(offset, None)
+        if self.unsaved is not None:
+            self.unsaved.link()
+            self.unsaved.remember(guest, None)
         self.active.packed[guest] = offset, length
 
     def zero(self, first: int, stop: int, *, unmap: bool) -> None:
@@ -335,6 +388,8 @@ class HostLayout:
         for guest in self._allocated(first, stop):
             if unmap or guest in self.active.packed:
                 self._drop(guest)
+            elif self.unsaved is not None:
+                self.unsaved.remember(guest, self.active.places[guest])
 
     def discard(self, first: int, stop: int) -> None:
         """The guest clusters from *first* to before *stop* give their places back (discard_in_l2_slice)."""
@@ -358,12 +413,23 @@ class HostLayout:
             elif old is not None:
                 self._release(old)
 
+    def put_back(self, guest: int, place: int | Packed | None) -> None:
+        """Let a guest cluster be where it was, whatever the refcounts say."""
+        self.active.places.pop(guest, None)
+        self.active.packed.pop(guest, None)
+        if isinstance(place, tuple):
+            self.active.packed[guest] = place
+        elif place is not None:
+            self.active.places[guest] = place
+
     def give_up_packed(self, guest: int) -> None:
         """The compressed data of a guest cluster could not be written."""
         self._release(self.active.packed.pop(guest))
 
     def _drop(self, guest: int) -> None:
         for place in self._old_places(guest):
+            if self.unsaved is not None:
+                self.unsaved.remember(guest, place)
             self.active.places.pop(guest, None)
             self._release(place)
 
@@ -397,6 +463,13 @@ class HostLayout:
             return
         old = l2.get(table)
         self.active.put_table(table, self.clusters.take(1))
+        self._note_table()
+        if part is not None and part.save is not None:
+            try:
+                part.save()
+            except OSError:
+                self.clusters.free(self.active.take_back_table(table, old))
+                raise
         if old is not None:
             self.clusters.free(old)
         if part is not None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.content import Content, zero_block
 from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.bitmaps import StoredBitmap
-from qbitsim.images.qcow2.check import check_file, repair
 from qbitsim.images.qcow2.data_file import DataFile
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.layout import HostLayout
@@ -20,8 +18,10 @@ from qbitsim.images.qcow2.structures import KeptHeader, SnapshotEntry
 from qbitsim.images.qcow2.table_reader import Disk, TableReader, look_up_refcounts, read_bitmaps, read_refcounts
 from qbitsim.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from qbitsim.files.tree import ByteFile, ByteSource
     from qbitsim.images.image_file import ImageFile
@@ -190,6 +190,8 @@ def _check_supported(metadata: Metadata) -> None:
 
 
 def _repair_dirty(file: ByteSource, layout: HostLayout) -> None:
+    from qbitsim.images.qcow2.check import check_file, repair  # noqa: PLC0415 - few images are damaged
+
     found = check_file(file, leaks=True, errors=True)
     if found.errors:
         raise QmpError("Could not repair dirty image: Input/output error")

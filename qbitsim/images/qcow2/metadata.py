@@ -9,7 +9,6 @@ alone; :mod:`.table_reader` reads them.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.qcow2 import structures
@@ -17,6 +16,7 @@ from qbitsim.images.qcow2.structures import BitmapEntry, BitmapsExtension, Exten
 from qbitsim.records import changed, record
 from qbitsim.sizes import SECTOR
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterator

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, Literal, TypeAlias
 
 from qbitsim.errors import UnsupportedError
 
-Compression: TypeAlias = Literal["zlib", "zstd"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Literal, TypeAlias
+
+Compression: TypeAlias = "Literal['zlib', 'zstd']"
 
 COMPRESSION_TYPES: tuple[Compression, ...] = ("zlib", "zstd")
 """In the order of their numbers in the header."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.images.qcow2.metadata import Metadata
     from qbitsim.images.qcow2.references import References

@@ -10,7 +10,6 @@ was there by chance: nobody reads it.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2 import structures
@@ -18,6 +17,7 @@ from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.packing import COMPRESSION_TYPES
 from qbitsim.images.qcow2.structures import COPIED, ZERO, BitmapEntry, Extension, Header, SnapshotEntry
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 

@@ -5,11 +5,10 @@ All tables of one file refer to the same clusters, which its allocator counts; t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.tables import packed_span
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

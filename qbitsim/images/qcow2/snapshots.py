@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 
 from qbitsim.images.content import Content
@@ -35,6 +34,8 @@ class StoredSnapshot:
     @property
     def number(self) -> int:
         """The id as a number, as far as it is one (strtoul)."""
+        import re  # noqa: PLC0415 - few files have snapshots
+
         digits = re.match(r"\s*(\d*)", self.id, re.ASCII)
         return int(digits[1] or 0) if digits else 0
 

@@ -9,9 +9,7 @@ fail only those requests that meet them, and tables that are in the file once an
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
-from qbitsim.bits.bits import Bits
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY, Allocator
@@ -22,9 +20,11 @@ from qbitsim.images.qcow2.structures import BitmapEntry
 from qbitsim.images.qcow2.tables import Tables
 from qbitsim.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from qbitsim.bits.bits import Bits
     from qbitsim.files.tree import ByteFile, ByteSource
     from qbitsim.images.host.l2_tables import CachedTables, L2Cache
     from qbitsim.images.qcow2.metadata import Metadata
@@ -260,6 +260,8 @@ def _check_data(place: BitmapPlace) -> None:
 
 
 def _read_bits(file: ByteSource, unit: int, place: BitmapPlace, length: int) -> Bits:
+    from qbitsim.bits.bits import Bits  # noqa: PLC0415 - few files have bitmaps
+
     bits, per_cluster = Bits(length), unit * 8
     for number, value in place.data.items():
         start, stop = number * per_cluster, min((number + 1) * per_cluster, length)

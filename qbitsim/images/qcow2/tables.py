@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, MutableMapping
+from collections.abc import Callable, Collection, Iterator, MutableMapping
 
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.records import record
@@ -119,10 +119,12 @@ class Part:
 
     :ivar places: guest clusters that got a place -> where they were before; None for nowhere.
     :ivar tables: numbers of L2 tables that were made -> the cluster of the one that a snapshot keeps; None for none.
+    :ivar save: what writes all tables when one was made, None if that is done later.
     """
 
     places: dict[int, int | Packed | None]
     tables: dict[int, int | None]
+    save: Callable[[], None] | None = None
 
 
 def packed_span(packed: Packed, cluster_size: int) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qbitsim.tour.chapters.usual import anchor, anchored, incremental, on_bitmap
-from qbitsim.tour.lesson import Chapter, Finding, Qmp, Question, Step, guest, shell
+from qbitsim.tour.lesson import Chapter, Finding, Qmp, Question, Step, arrange, guest, shell
 from qbitsim.tour.scene import Scene
 
 CHAPTER = Chapter(
@@ -52,9 +52,14 @@ CHAPTER = Chapter(
             ),
         ),
         Step(
-            tell="The guest writes cell 9. Then the power fails, or somebody says kill -9. This is the image before "
+            tell="The guest writes cell 9, and flushes its disk. Then somebody says kill -9. This is the image before "
             "anybody starts QEMU again:",
-            do=(guest("C", 9), Scene.crash, shell("qemu-img info drive0.qcow2")),
+            do=(
+                guest("C", 9),
+                arrange("the guest flushes its disk", lambda machine: machine.drive("drive0").flush()),
+                Scene.crash,
+                shell("qemu-img info drive0.qcow2"),
+            ),
             drives=(),
             see=Finding(
                 'bitmap0 is in it, as it was stored at the clean end; and it is marked "in-use". QEMU set this '
@@ -94,7 +99,7 @@ CHAPTER = Chapter(
                 ),
             ),
             see=Finding(
-                "The data of the disk is all there, the C as well. Only the knowledge of what changed is lost.",
+                "What was flushed of the disk is all there, the C as well. The knowledge of what changed is lost.",
                 lambda scene: scene.disk() == "AABA..BA.CAAA...",
             ),
         ),
