@@ -130,7 +130,7 @@ class BlockCopyCall:
 
     def _copy_rest(self) -> None:
         """Copy all that is left in one go, if nobody can tell the difference; nothing more is found then."""
-        if self.cancelled or self.failure or (self.offset, self.end) != (0, self.state.length):
+        if self.cancelled or self.failure:
             return
         if self.state.needs_no_io or self.state.scheduler.runs_exclusively(self._in_flight):
             self.state.copy_rest()
@@ -161,17 +161,15 @@ class BlockCopyCall:
         if self.failure:
             self._waiting = None
             self.state.end_task(task, failed=True)
-        elif self._in_flight >= self.max_workers:
-            return
-        elif self.state.completes_at_once(task):
-            # No I/O, no yield: QEMU's coroutine runs on.
+        elif self._in_flight < self.max_workers:
             self._waiting = None
-            self.failure, self.failed_reading = self.state.copy_chunk(task)
-        else:
-            self._waiting = None
-            self._in_flight += 1
-            task.label = f"{self.label}: copy {task.offset}+{task.length}"
-            self.state.launch(task)
+            if self.state.completes_at_once(task):
+                # No I/O, no yield: QEMU's coroutine runs on.
+                self.failure, self.failed_reading = self.state.copy_chunk(task)
+            else:
+                self._in_flight += 1
+                task.label = f"{self.label}: copy {task.offset}+{task.length}"
+                self.state.launch(task)
 
     def _round_ended(self) -> None:
         """Go over the range again if failures of others have set bits again."""

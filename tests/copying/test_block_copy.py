@@ -48,6 +48,14 @@ def test_chunks_can_be_made_smaller() -> None:
     assert machine.qmp("query-jobs")[0]["current-progress"] == 2 * CLUSTER
 
 
+def test_a_pause_ends_with_the_chunks_in_flight() -> None:
+    machine = copying(x_perf={"max-workers": 1})
+    machine.qmp("job-pause", id="j")
+    machine.run_until_idle()
+    (job,) = machine.qmp("query-jobs")
+    assert (job["status"], job["current-progress"]) == ("paused", 2 * MIB)  # one of them waited for a slot
+
+
 def test_the_last_cluster_counts_whole() -> None:
     machine = copying(1_000_448)
     machine.run_until_idle()

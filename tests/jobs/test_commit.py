@@ -50,6 +50,17 @@ def test_a_layer_is_written_into_the_base_and_marks_its_bitmap():
     assert machine.graph.nodes["base"].read_only
 
 
+@pytest.mark.parametrize("profile", ["10.0", "11.1"])
+def test_an_active_commit_leaves_the_base_what_it_has_and_zeroes_what_is_zero_above(profile):
+    machine = chain(profile, base=(4, 5))
+    machine.images.lookup("mid.qcow2").write_zeroes(5 * CLUSTER, CLUSTER)
+    machine.qmp("block-commit", device="drive0", job_id="c")
+    machine.run_until_idle()
+    machine.qmp("job-complete", id="c")
+    machine.run_until_idle()
+    assert machine.drive("drive0").read(4 * CLUSTER, 2 * CLUSTER) == b"b" * CLUSTER + bytes(CLUSTER)
+
+
 def test_an_active_commit_is_ready_until_it_is_completed():
     machine = chain(middle=(1,), top=(2,))
     expected = bytearray(machine.images.read_chain("top.qcow2", 0, SIZE))
