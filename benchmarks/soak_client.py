@@ -15,6 +15,8 @@ import asyncio
 import contextlib
 import itertools
 import json
+import socket
+import struct
 import sys
 import time
 from collections import Counter
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PATIENCE = 60.0
+
+NBD_TALK = struct.pack(">I8sII2s", 3, b"IHAVEOPT", 1, 2, b"e0") + struct.pack(">IHHQQI", 0x25609513, 0, 0, 1, 0, 4096)
+"""What a client says that wants the export ``e0`` (NBD_OPT_EXPORT_NAME) and reads its first bytes (NBD_CMD_READ)."""
 
 
 @dataclass
@@ -149,6 +154,26 @@ class Line:
             self._writer.close()
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
+
+
+async def _connected(path: str) -> socket.socket:
+    """A connection to a monitor, which lets few others wait besides the client that it serves.
+
+    :raises OSError: nobody listens there, or it has let nobody in for very long.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(0)
+        try:
+            sock.connect(path)
+        except OSError as error:
+            sock.close()
+            if not isinstance(error, BlockingIOError) or time.monotonic() > until:
+                raise
+            await asyncio.sleep(0.01)
+        else:
+            return sock
 
 
 def _encoded(each: Request, key: str) -> bytes:
@@ -279,7 +304,8 @@ class Load:
             raise HangUpError from None
 
     async def _try_to_connect(self, world: World) -> Line:
-        reader, writer = await asyncio.open_unix_connection(f"{self._directory}/{world.machine}", limit=1 << 26)
+        sock = await _connected(f"{self._directory}/{world.machine}")
+        reader, writer = await asyncio.open_unix_connection(sock=sock, limit=1 << 26)
         self.tally["connections"] += 1
         line = Line(reader, writer, world, self)
         await line.greet()
@@ -312,12 +338,31 @@ class Load:
                 await line.exchange(dice.heavy(30), pause=random.uniform(0.01, 0.3))
                 self.tally["slow readings"] += 1
             dice.chain_job = line.world.attempt[0] if line.world.attempt is not None else "chain0"
+            dice.nbd_path = self._nbd_path(line.world)
+            if random.random() < 0.05:
+                await self._knock(dice.nbd_path, random.choice((b"", NBD_TALK, NBD_TALK[:40])))
             await line.exchange(dice.draw(random.choice((1, 1, 2, 4, 8, 16, 16))))
             if random.random() < 0.3:
                 await self._keep_chain(line)
         way = random.randrange(4)
         self.tally[("polite ends", "aborted ends", "ends in a message", "polite ends")[way]] += 1
         await line.leave(b'{"execute": "x-qbitsim-wri' if way == 2 else b"", at_once=way == 1)
+
+    def _nbd_path(self, world: World) -> str:
+        return f"{self._directory}/{world.machine}.nbd"
+
+    async def _knock(self, path: str, said: bytes) -> None:
+        """Come to an NBD server, if one listens, say something, hear what it says, and hang up."""
+        try:
+            reader, writer = await asyncio.open_unix_connection(path)
+        except OSError:
+            return
+        self.tally["NBD connections"] += 1
+        writer.write(said)
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(0.2):
+                await reader.read(1 << 16)
+        writer.transport.abort()
 
     async def _keep_chain(self, line: Line) -> None:
         """One at a time for each machine."""
@@ -356,6 +401,7 @@ class Load:
             await line.one(f"x-qbitsim-{verb}", id=fault["id"])
         for name in ("drive0.qcow2", *FILES):
             await line.one("x-qbitsim-limit-capacity", file=name)
+        await line.one("nbd-server-stop")
         keeper, until = Keeper(line), time.monotonic() + _PATIENCE
         while time.monotonic() < until:
             await keeper.go_on(start=False)

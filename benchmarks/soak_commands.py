@@ -16,7 +16,9 @@ from benchmarks.soak_server import DISK, FILES, GRANULE, TARGETS
 GRANULES = DISK // GRANULE
 _BITMAPS = tuple(f"b{n}" for n in range(4))
 _JOBS = tuple(f"j{n}" for n in range(3))
+_MIRRORS = ("m0", "m1")
 _NODES = ("n0", "n1")
+_EXPORTS = ("e0", "e1")
 _FAULTS = tuple(f"f{n}" for n in range(4))
 _SYNCS = ("full", "full", "top", "none", "incremental")
 _PREFIX = "x-qbitsim-"
@@ -57,11 +59,13 @@ class Dice:
 
     :param seed: of the draws.
     :ivar chain_job: the id of the job for the machine's chain of backups; it is paused and cancelled, too.
+    :ivar nbd_path: where the machine's NBD server is to listen.
     """
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self.chain_job = "chain0"
+        self.nbd_path = ""
         self._kinds: tuple[tuple[Callable[[], Request], int], ...] = (
             (self._write, 22),
             (self._query, 20),
@@ -73,6 +77,8 @@ class Dice:
             (self._disk_fault, 3),
             (self._node, 3),
             (self._guest, 2),
+            (self._mirror, 4),
+            (self._export, 4),
             (self._monitor_fault, 1),
         )
 
@@ -172,6 +178,33 @@ class Dice:
         if verb == "speed":
             return request("block-job-set-speed", device=job, speed=self.random.choice((0, 0, 1 << 20)))
         return request(f"job-{verb}", id=job)
+
+    def _mirror(self) -> Request:
+        """Mirrors begin and end; none is completed, for the disk would be another one then, without the bitmaps."""
+        dice, job = self.random, self._one(_MIRRORS)
+        if dice.random() < 0.5:
+            verb = self._one(("job-cancel", "job-pause", "job-resume", "job-dismiss", "block-job-cancel"))
+            return request(verb, device=job) if verb == "block-job-cancel" else request(verb, id=job)
+        data = {"job-id": job, "device": "drive0", "sync": self._one(("full", "top", "none"))}
+        data |= {"auto-dismiss": dice.random() < 0.7, "copy-mode": self._one(("background", "write-blocking"))}
+        if dice.random() < 0.5:
+            return Request("blockdev-mirror", {**data, "target": self._one(_NODES)})
+        return Request("drive-mirror", {**data, "target": self._one(TARGETS), "format": "qcow2"})
+
+    def _export(self) -> Request:
+        kind, name = self.random.randrange(6), self._one(_EXPORTS)
+        if kind == 0:
+            address = {"type": "unix", "data": {"path": self.nbd_path}}
+            return request("nbd-server-start", addr=address, max_connections=self.random.choice((0, 1)))
+        if kind == 1:
+            return request("nbd-server-stop") if self.random.random() < 0.3 else request("query-block-exports")
+        if kind == 2:
+            return request("block-export-del", id=name, mode=self._one(("safe", "hard")))
+        if kind == 3:
+            node = self._one(_NODES)
+            return request("block-export-add", type="nbd", id=name, node_name=node, writable=self.random.random() < 0.5)
+        bitmap = {"bitmap": self._one(_BITMAPS)} if kind == 4 else {}
+        return request("nbd-server-add", device="drive0", name=name, **bitmap)
 
     def _node(self) -> Request:
         node, file = self._one(_NODES), self._one(TARGETS)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from qbitsim import Machine
 from qbitsim.jobs.job import Job
+from qbitsim.nbd.session import Session as NbdSession
+from qbitsim.profiles import DEFAULT_PROFILE, PROFILES, Profile
 from qbitsim.qmp.session import Session
 from qbitsim.serving.server import REMEMBERED_EVENTS, Connection, Server
 from qbitsim.testing.chains import any_dirty, differing, disk_of, files_of, find_bitmaps
@@ -52,12 +54,16 @@ class SilentMachine(Machine):
         """Print nothing."""
 
 
-def make_machine() -> Machine:
+RELEASES = tuple(each for each in PROFILES.values() if each.jobs_have_ids)
+"""One machine after the other is of the next of them."""
+
+
+def make_machine(profile: Profile = DEFAULT_PROFILE) -> Machine:
     """A machine with a bitmap that nobody ever clears and one for a chain of backups.
 
     Its disk and all files that it will ever have are full: memory that grows is not used for what they hold.
     """
-    machine = SilentMachine(control=True, pacing="immediate")
+    machine = SilentMachine(profile, control=True, pacing="immediate")
     drive = machine.add_disk("drive0", DISK)
     for offset in range(0, DISK, GRANULE):
         drive.write(offset, b"\x01" * GRANULE)
@@ -115,6 +121,7 @@ class Population:
                 "due tasks": machine.scheduler.ready(),
                 "timers": [machine.next_deadline] if machine.next_deadline is not None else [],
                 "jobs": machine.jobs.jobs,
+                "exports": machine.exports.exports,
                 "anonymous bitmaps": anonymous,
                 "handles": machine.handles,
                 "refusals": [each for each in machine.refusals if each.times != 0],
@@ -153,7 +160,7 @@ class Population:
 async def serve(directory: str, count: int) -> None:
     """Serve until a line comes in; print what was found."""
     descriptors = len(os.listdir("/proc/self/fd"))
-    population = Population([make_machine() for _ in range(count)])
+    population = Population([make_machine(RELEASES[number % len(RELEASES)]) for number in range(count)])
     await population.listen(directory)
     loop = asyncio.get_running_loop()
     asked: asyncio.Future[str] = loop.create_future()
@@ -167,7 +174,7 @@ async def serve(directory: str, count: int) -> None:
     await asyncio.sleep(0.05)
     left += [f"{task!r}" for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     gc.collect()
-    for kind in (Connection, Session, Job):
+    for kind in (Connection, Session, NbdSession, Job):
         things = [each for each in gc.get_objects() if isinstance(each, kind)]
         left += [f"{len(things)} objects such as {things[0]!r}"] if things else []
     open_now = len(os.listdir("/proc/self/fd"))

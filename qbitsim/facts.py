@@ -27,14 +27,20 @@ if TYPE_CHECKING:
 class _FromVersion:
     """A fact that follows from the number of a release, as long as the record says nothing else."""
 
-    __slots__ = ("_since", "_until")
+    __slots__ = ("_known", "_since", "_until")
 
     def __init__(self, since: str | None, until: str | None) -> None:
         self._since = since
         self._until = until
+        self._known: dict[tuple[int, int, int], bool] = {}  # by version; facts are asked for all the time
 
     def __get__(self, profile: Profile | None, owner: object) -> object:
-        return self if profile is None else profile.offers(self._since, self._until)
+        if profile is None:
+            return self
+        known = self._known.get(profile.version)
+        if known is None:
+            known = self._known[profile.version] = profile.offers(self._since, self._until)
+        return known
 
 
 def came_with(release: str, *, gone: str | None = None) -> bool:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any, Final, NoReturn, TypeVar, dataclass_transform, overload
 
     _T = TypeVar("_T")
 
 FIELDS: Final = "__record_fields__"
 """The attribute of a record's class: for each member, those of its bases first, whether it may be omitted."""
+
+_REQUIRED: Final = "__record_required__"
+"""The attribute that holds the names of those that may not."""
 
 
 if TYPE_CHECKING:
@@ -49,7 +52,9 @@ def record(cls: type | None = None, /, *, frozen: bool = True, eq: bool = True, 
         fields: dict[str, bool] = {}
         for base in cls.__bases__:
             fields |= getattr(base, FIELDS, {})
-        setattr(cls, FIELDS, fields | {name: name in cls.__dict__ for name in cls.__annotations__})
+        fields |= {name: name in cls.__dict__ for name in cls.__annotations__}
+        setattr(cls, FIELDS, fields)
+        setattr(cls, _REQUIRED, frozenset(name for name, omissible in fields.items() if not omissible))
         for name, method in methods.items():
             setattr(cls, name, method)
         return cls
@@ -67,23 +72,33 @@ def changed(instance: _T, **members: Any) -> _T:
 
 def _fill(self: Any, /, **members: Any) -> None:
     cls = type(self)
-    fields = cls.__record_fields__
-    unknown = [name for name in members if name not in fields]
-    if unknown:
-        raise TypeError(f"{cls.__name__} has no {', '.join(unknown)}")
-    missing = [name for name, omissible in fields.items() if not omissible and name not in members]
-    if missing:
-        raise TypeError(f"{cls.__name__} needs {', '.join(missing)}")
+    if not (members.keys() <= cls.__record_fields__.keys() and members.keys() >= cls.__record_required__):
+        _refuse(cls, members)
     self.__dict__.update(members)
 
 
 def _init(self: Any, /, *values: Any, **members: Any) -> None:
+    cls = type(self)
     if values:
-        names = tuple(type(self).__record_fields__)[: len(values)]
-        if len(values) > len(names) or not members.keys().isdisjoint(names):
-            raise TypeError(f"{type(self).__name__} was given something twice or too much")
-        members.update(zip(names, values, strict=True))
-    _fill(self, **members)
+        given = dict(zip(cls.__record_fields__, values, strict=False))
+        if len(given) < len(values) or not given.keys().isdisjoint(members):
+            raise TypeError(f"{cls.__name__} was given something twice or too much")
+        members.update(given)
+    if not (members.keys() <= cls.__record_fields__.keys() and members.keys() >= cls.__record_required__):
+        _refuse(cls, members)
+    self.__dict__.update(members)
+
+
+def _refuse(cls: Any, members: Iterable[str]) -> NoReturn:
+    """Say which members are unknown or missing.
+
+    :raises TypeError: always.
+    """
+    unknown = [name for name in members if name not in cls.__record_fields__]
+    if unknown:
+        raise TypeError(f"{cls.__name__} has no {', '.join(unknown)}")
+    missing = [name for name, omissible in cls.__record_fields__.items() if not omissible and name not in members]
+    raise TypeError(f"{cls.__name__} needs {', '.join(missing)}")
 
 
 def _frozen(self: Any, name: str, *_: object) -> NoReturn:

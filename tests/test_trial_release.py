@@ -78,7 +78,7 @@ def test_facts_that_follow_from_the_number_follow_from_its_own() -> None:
         *("migration_counts_state", "nodes_show_active", "postcopy_excludes_multifd", "qemu_img_snapshot_lists"),
         *("block_size_refused_in_one", "board_numbers_floppies_first", "device_add_takes_texts"),
         *("device_ids_checked_first", "undeletable_is_not_hotpluggable"),
-        *("active_nodes_have_active_children", "nbd_handshake_limited"),
+        *("active_nodes_have_active_children", "nbd_handshake_limited", "prompt_waits_for_nothing"),
         "snapshots_load_through_filters",
     }
     between = release("8.1.3", like=QEMU_7_2, package="mine")

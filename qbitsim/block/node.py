@@ -11,7 +11,7 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,6 @@ from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.edge import Edge
 from qbitsim.block.limits import Limits, merged
 from qbitsim.block.requests import Requests
-from qbitsim.block.walk import depth_first, parents_first
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
@@ -397,46 +396,50 @@ class Node(Requests):
 
         :param nodes_too: and nodes above enter one too.
         """
-        if nodes_too and not self.quiesce:
-            depth_first(self, Node._begin_drained)
-            return
         self.quiesce += 1
-        if self.quiesce == 1:
-            for edge in list(self.parents):
-                if not isinstance(edge.parent, Node):
+        path = [iter(self.parents[:])] if self.quiesce == 1 else []
+        while path:
+            for edge in path[-1]:
+                above = edge.parent
+                if not isinstance(above, Node):
                     edge.drained_begin()
-
-    def _begin_drained(self) -> Iterator[Node]:
-        self.quiesce += 1
-        if self.quiesce == 1:
-            for edge in list(self.parents):
-                if not isinstance(edge.parent, Node):
-                    edge.drained_begin()
-                elif not edge.quiesced:
+                elif nodes_too and not edge.quiesced:
                     edge.quiesced = True
-                    yield edge.parent
+                    above.quiesce += 1
+                    if above.quiesce == 1:
+                        path.append(iter(above.parents[:]))
+                        break
+            else:
+                path.pop()
 
     def drained_end(self) -> None:
         """Leave the drained section."""
-        if self.quiesce > 1:
-            self.quiesce -= 1
-        else:
-            depth_first(self, Node._end_drained)
-
-    def _end_drained(self) -> Iterator[Node]:
         self.quiesce -= 1
-        if not self.quiesce:
-            for edge in list(self.parents):
-                if not isinstance(edge.parent, Node):
+        path = [] if self.quiesce else [(self, iter(self.parents[:]))]
+        while path:
+            node, edges = path[-1]
+            for edge in edges:
+                above = edge.parent
+                if not isinstance(above, Node):
                     edge.drained_end()
                 elif edge.quiesced:
                     edge.quiesced = False
-                    yield edge.parent
-            self.graph.waiting.resume(self)
+                    above.quiesce -= 1
+                    if not above.quiesce:
+                        path.append((above, iter(above.parents[:])))
+                        break
+            else:
+                path.pop()
+                self.graph.waiting.resume(node)
 
     def drained_poll(self) -> None:
         """Finish what is in flight above."""
         poll_all((self,))
+
+    def poll_driver(self) -> None:
+        """Finish what the driver itself has in flight."""
+        if self.takes_part_in_draining and self.graph.drivers_drain_in_coroutines:
+            self.graph.scheduler.run_bottom_halves()
 
 
 class Child(Edge[Node]):
@@ -448,23 +451,43 @@ class Child(Edge[Node]):
 def poll_all(nodes: Iterable[Node]) -> None:
     """Finish what is in flight in all parents of ``nodes``, and above those that are nodes, each once."""
     seen: set[Node] = set()
-
-    def visit(node: Node) -> Iterator[Node]:
-        seen.add(node)
-        if node.takes_part_in_draining and node.graph.drivers_drain_in_coroutines:
-            node.graph.scheduler.run_bottom_halves()
-        for edge in list(node.parents):
-            parent = edge.parent
-            if not isinstance(parent, Node):
-                parent.drained_poll()
-            elif parent not in seen:
-                yield parent
-
     for node in nodes:
-        if node not in seen:
-            depth_first(node, visit)
+        if node in seen:
+            continue
+        seen.add(node)
+        node.poll_driver()
+        path = [iter(node.parents[:])]
+        while path:
+            for edge in path[-1]:
+                above = edge.parent
+                if not isinstance(above, Node):
+                    above.drained_poll()
+                elif above not in seen:
+                    seen.add(above)
+                    above.poll_driver()
+                    path.append(iter(above.parents[:]))
+                    break
+            else:
+                path.pop()
 
 
 def downwards(roots: Iterable[Node]) -> list[Node]:
     """``roots`` and all nodes below them, parents before children, older children first (bdrv_topological_dfs)."""
-    return parents_first(roots, lambda node: [edge.node for edge in reversed(node.children)])
+    order: list[Node] = []
+    seen: set[Node] = set()
+    for root in roots:
+        path = [] if root in seen else [(root, reversed(root.children))]
+        seen.add(root)
+        while path:  # chains may be longer than Python's stack is deep
+            node, edges = path[-1]
+            for edge in edges:
+                below = edge.node
+                if below not in seen:
+                    seen.add(below)
+                    path.append((below, reversed(below.children)))
+                    break
+            else:
+                order.append(node)
+                path.pop()
+    order.reverse()
+    return order

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 NodeT = TypeVar("NodeT")
@@ -17,22 +17,3 @@ def depth_first(start: NodeT, visit: Callable[[NodeT], Iterator[NodeT]]) -> None
             visits.pop()
         else:
             visits.append(visit(further))
-
-
-def parents_first(roots: Iterable[NodeT], below: Callable[[NodeT], Iterable[NodeT]]) -> list[NodeT]:
-    """``roots`` and all that are below them, each once and before what is below it."""
-    order: list[NodeT] = []
-    seen: set[NodeT] = set()
-
-    def visit(node: NodeT) -> Iterator[NodeT]:
-        seen.add(node)
-        for child in below(node):
-            if child not in seen:
-                yield child
-        order.append(node)
-
-    for root in roots:
-        if root not in seen:
-            depth_first(root, visit)
-    order.reverse()
-    return order

@@ -83,7 +83,9 @@ def _limits(args: BlockIOThrottle) -> dict[str, int]:
 
 def throttle_info(group: ThrottleGroup | None) -> Json:
     """What BlockDeviceInfo tells of the limits: rates always, bursts if there are any."""
-    limits = group.limits if group is not None else {}
+    if group is None:
+        return _UNLIMITED.copy()
+    limits = group.limits
     info: Json = {}
     for kind in KINDS:
         short, burst = SHORT[kind], limits.get(f"{kind}-max", 0)
@@ -93,6 +95,8 @@ def throttle_info(group: ThrottleGroup | None) -> Json:
             info[f"{short}_max_length"] = limits.get(f"{kind}-max-length", 1)
     if limits.get("iops-size", 0):
         info["iops_size"] = limits["iops-size"]
-    if group is not None:
-        info["group"] = group.name
+    info["group"] = group.name
     return info
+
+
+_UNLIMITED: Json = {SHORT[kind]: 0 for kind in KINDS}

@@ -37,9 +37,9 @@ class Locks:
 
         :param holder: an existing user that wants to change what it has; it does not conflict with itself.
         """
-        others = [held for user, held in self._holders.items() if user is not holder]
-        if not others:
+        if len(self._holders) <= (holder in self._holders):
             return None
+        others = [held for user, held in self._holders.items() if user is not holder]
         for bit, name in NAMES.items():
             if perm & bit and any(not others_shared & bit for _, others_shared in others):
                 return f'Failed to get "{name}" lock'

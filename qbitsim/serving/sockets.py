@@ -36,6 +36,9 @@ _ROOM = socket.CMSG_SPACE(16 * array("i").itemsize)
 
 _CLOSE_ON_EXEC = int(socket.MSG_CMSG_CLOEXEC)
 
+_AT_ONCE = 1 << 16
+"""Bytes that are received at once. Room for as many as asyncio asks for would be mapped anew each time (malloc(3))."""
+
 
 class DescriptorSocket(socket.socket):
     """A socket that keeps the file descriptors that come with data (SCM_RIGHTS), those of the last data only.
@@ -52,6 +55,7 @@ class DescriptorSocket(socket.socket):
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Receive data, and descriptors with it."""
+        size = min(size, _AT_ONCE)
         if not self._may_bring_some:
             return super().recv(size, flags)
         data, ancillary, _, _ = self.recvmsg(size, _ROOM, flags | _CLOSE_ON_EXEC)

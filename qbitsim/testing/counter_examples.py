@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -55,10 +57,27 @@ def find(machine: type[BackupClientMachine], *, settings: Settings | None = None
 def first_failure(machine: type[BackupClientMachine], *, settings: Settings | None = None) -> Exception | None:
     """Let Hypothesis play, and return what it finds as it is."""
     try:
-        run_state_machine_as_test(machine, settings=settings or machine.TestCase.settings)
+        with _only_new_garbage():
+            run_state_machine_as_test(machine, settings=settings or machine.TestCase.settings)
     except Exception as error:
         return error.exceptions[0] if isinstance(error, ExceptionGroup) else error
     return None
+
+
+@contextmanager
+def _only_new_garbage() -> Iterator[None]:
+    """Do not look for garbage among what is there already: every machine of a run leaves some behind.
+
+    With all the modules of a test run that is a tenth of the time.
+    """
+    if gc.get_freeze_count():  # somebody else does so
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def shorten(machine: type[BackupClientMachine], found: Exception, seconds: float = PATIENCE) -> Exception:

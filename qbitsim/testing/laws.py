@@ -21,6 +21,7 @@ Some are QEMU's, so that qbitsim must keep them whatever is done to it; those ab
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qbitsim.errors import QmpError
@@ -339,8 +340,11 @@ _WRITTEN = ("target", "base")
 """What a job calls the nodes that it writes to."""
 
 
+_CHILD = attrgetter("name", "node")
+
+
 def _node(node: Node) -> tuple[object, ...]:
-    children = [(edge.name, edge.node) for edge in node.children]
+    children = [*map(_CHILD, node.children)]
     if node.opened_as is not None:
         return (node, children)  # it grows as somebody writes
     stored = len(node.image.bitmaps) if node.image is not None else 0
@@ -363,8 +367,8 @@ def _drive(drive: Drive) -> tuple[object, ...]:
     if image is None:
         return (node,)
     content = image.content
-    starts = [cluster * content.cluster_size for cluster in content.stored_clusters()]
-    return (node, [(at, content.read(at, min(content.cluster_size, content.size - at))) for at in starts])
+    unit, size, stored = content.cluster_size, content.size, content.stored_clusters()
+    return (node, [(each, content.read(each * unit, min(unit, size - each * unit))) for each in stored])
 
 
 def _check_unchanged(before: dict[str, object], after: dict[str, object], what: str) -> None:

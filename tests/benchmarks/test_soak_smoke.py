@@ -32,7 +32,7 @@ def test_a_moment_of_the_soak_loses_nothing_and_leaves_nothing() -> None:
     assert done.stderr == ""
     for law in ("no reply lost", "no dirty bit lost", "nothing left behind", "no bug met"):  # a moment is never flat
         assert f"{law}: ok" in lines, done.stdout
-    assert int(lines[0].split()[0].replace(",", "")) > 200
+    assert int(lines[0].split()[0].replace(",", "")) > 50
     assert lines[1] == "6 machines, 4 monitors, seed 1"
 
 
