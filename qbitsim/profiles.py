@@ -119,7 +119,7 @@ _QEMU_IMG_10_0 = {
     "measure": "h,help f:,format: image-opts l:,snapshot: o: O:,target-format: output: size: U,force-share object:",
     "dd": "h,help f:,format: image-opts O:,output-format: U,force-share object:",
     "amend": "h,help q,quiet p,progress f:,format: image-opts t:,cache: o:,options: force object:",
-    "bench": "h,help q,quiet f:,format: image-opts t:,cache: c:,count: d:,depth: o:,offset: s:,buffer-size: "
+    "bench": "h,help q f:,format: image-opts t:,cache: c:,count: d:,depth: o:,offset: s:,buffer-size: "
     "S:,step-size: i:,aio: n,native w,write pattern: flush-interval: no-drain U,force-share object:",
 }
 _QEMU_IMG_7_2 = {

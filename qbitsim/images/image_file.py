@@ -169,6 +169,9 @@ class ImageFile:
     def reload(self) -> None:
         """Another process may have written to the file: forget what was known of it. Nothing is, of one in memory."""
 
+    def end_at(self, length: int) -> None:
+        """The file ends inside its last sector; only one of the host does."""
+
     def punch(self, offset: int, length: int) -> None:
         """Let the host have a range of the file back, which nothing refers to."""
 

@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from qbitsim.images.host.store import HostImageStore
+
 _LONGEST_LINE = 1023
 """Bytes of a line that a program takes at once from standard input (fetchline_fgets, qemu-io.c, 10.0)."""
 
@@ -29,6 +31,15 @@ def _write(descriptor: int, text: str) -> None:
             data = data[os.write(descriptor, data) :]
         except OSError:
             return
+
+
+def save(store: HostImageStore, program: str, streams: StandardStreams) -> None:
+    """Write down what the end of the images has not; a host that refuses is complained of, and no more."""
+    try:
+        store.save()
+    except OSError as error:
+        streams.complain(f"{program}: Failed to flush the refcount block cache: {error.strerror}\n")
+        streams.flush()
 
 
 def end_on_interrupt() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qbitsim.images.host.store import HostImageStore
-from qbitsim.programs.process import end_on_interrupt, now, standard_streams
+from qbitsim.programs.process import end_on_interrupt, now, save, standard_streams
 from qbitsim.qemu_img.run import run_on
 from qbitsim.serving.socket_network import SocketNetwork
 
@@ -19,6 +19,7 @@ def main(argv: Sequence[str], profile: Profile) -> int:
     end_on_interrupt()
     store = HostImageStore(".")
     store.network = SocketNetwork(store.network)
-    status = run_on(standard_streams(), store, argv, profile, now())
-    store.save()
+    streams = standard_streams()
+    status = run_on(streams, store, argv, profile, now())
+    save(store, "qemu-img", streams)
     return status

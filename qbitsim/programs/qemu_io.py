@@ -488,15 +488,16 @@ def main(argv: Sequence[str], profile: Profile) -> int:
     process.end_on_interrupt()
     store = HostImageStore(".")
     store.network = SocketNetwork(store.network)
+    streams = process.standard_streams()
     program = QemuIo(
         store,
         profile,
-        process.standard_streams(),
+        streams,
         lines=process.lines(),
         clock=process.ticks,
         sleep=process.sleep,
         raise_signal=process.raise_signal,
     )
     status = program.run(argv)
-    store.save()
+    process.save(store, "qemu-io", streams)
     return status

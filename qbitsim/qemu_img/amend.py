@@ -47,8 +47,10 @@ def amend(call: Call) -> int:
         return _print_options(call, image.format)
     values = _values(call, pairs)
     call.progress(0)
-    _amend(call, image, values)
-    call.progress(100)
+    try:
+        _amend(call, image, values)
+    finally:
+        call.progress(100)  # also of what fails
     return 0
 
 
@@ -175,10 +177,9 @@ def _check(image: Qcow2Image, values: dict[str, str | int | bool]) -> str:
         raise ToolError("data-file can only be set for images that use an external data file")
     if values.get("data_file_raw") and not (image.data_file is not None and image.data_file.is_raw):
         raise ToolError("data-file-raw cannot be set on existing images")
-    if "backing_file" in values or "backing_fmt" in values:
-        same = values.get("backing_file", image.backing) == image.backing
-        if not same or values.get("backing_fmt", image.backing_format) != image.backing_format:
-            raise ToolError("Cannot amend the backing file\nYou can use 'qemu-img rebase' instead.")
+    backing = values.get("backing_file"), values.get("backing_fmt")
+    if backing not in {(None, None), (image.backing, image.backing_format)}:
+        raise ToolError("Cannot amend the backing file\nYou can use 'qemu-img rebase' instead.")
     return VERSIONS[wanted]
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from functools import partial
 from typing import TYPE_CHECKING
 
 from qbitsim.images.chain import reader
 from qbitsim.qemu_img.files import CACHE_MODES, Call, contents, open_image
-from qbitsim.qemu_img.options import NEGATIVE, ToolError, parse_size, size_argument
+from qbitsim.qemu_img.options import ToolError, parse_number, size_argument
 
 if TYPE_CHECKING:
     from qbitsim.images.image import Image
@@ -51,30 +50,25 @@ def bench(call: Call) -> int:
     return 0
 
 
-def _number(what: str, least: int, text: str, profile: Profile) -> int:
-    number, modern = parse_size(text), profile.qemu_img_commands_complain
-    if number is None and not (modern and re.fullmatch(NEGATIVE, text)):
+def _number(what: str, least: int, most: int, text: str, profile: Profile) -> int:
+    number, modern = parse_number(text), profile.qemu_img_commands_complain
+    if number is None and modern:
         end = "" if profile.qemu_img_texts_polished else "."
-        raise ToolError(f"Invalid {what} specified: '{text}'{end}" if modern else f"Invalid {what} specified")
-    if number is None or not (least if modern else 0) <= number <= _MAXIMUM:
-        limits = f". Must be between {least} and {_MAXIMUM}." if modern else ""
+        raise ToolError(f"Invalid {what} specified: '{text}'{end}")
+    if number is None or not (least if modern else 0) <= number <= most:
+        limits = f". Must be between {least} and {most}." if modern else ""
         raise ToolError(f"Invalid {what} specified{limits}")
     return number
 
 
+def _buffer(text: str, profile: Profile) -> int:
+    least = 1 if profile.qemu_img_commands_complain else 0
+    return size_argument("buffer size", text, profile, least=least, most=_MAXIMUM)
+
+
 def _step(text: str, profile: Profile) -> int:
-    return size_argument("step size" if profile.qemu_img_commands_complain else "step_size", text, profile)
-
-
-def _pattern(text: str, profile: Profile) -> int:
-    number, modern = parse_size(text), profile.qemu_img_commands_complain
-    if number is None and modern and not re.fullmatch(NEGATIVE, text):
-        end = "" if profile.qemu_img_texts_polished else "."
-        raise ToolError(f"Invalid pattern byte specified: '{text}'{end}")
-    if number is None or number > 255:
-        limits = ". Must be between 0 and 255." if modern else ""
-        raise ToolError(f"Invalid pattern byte specified{limits}")
-    return number
+    what = "step size" if profile.qemu_img_commands_complain else "step_size"
+    return size_argument(what, text, profile, most=_MAXIMUM)
 
 
 def _aio(text: str, _profile: Profile) -> int:
@@ -91,13 +85,13 @@ def _cache(text: str, _profile: Profile) -> int:
 
 READERS = {
     "bench": {
-        "c": partial(_number, "request count", 1),
-        "d": partial(_number, "queue depth", 1),
-        "flush-interval": partial(_number, "flush interval", 0),
+        "c": partial(_number, "request count", 1, _MAXIMUM),
+        "d": partial(_number, "queue depth", 1, _MAXIMUM),
+        "flush-interval": partial(_number, "flush interval", 0, _MAXIMUM),
         "i": _aio,
         "o": partial(size_argument, "offset"),
-        "pattern": _pattern,
-        "s": partial(size_argument, "buffer size"),
+        "pattern": partial(_number, "pattern byte", 0, 255),
+        "s": _buffer,
         "S": _step,
         "t": _cache,
     }

@@ -43,12 +43,12 @@ def commit(call: Call) -> int:
     try:
         chain = call.chain(word)
         depth = _base_depth(call, word, chain)
+        call.note_written(chain[depth])
         with step("Block job failed"):
             _copy_down(chain, depth)
         if options.last("b") is None and "d" not in options:
             assert isinstance(image, Qcow2Image)
             image.make_empty()
-        chain[depth].close_written()
         call.progress(100)
     finally:
         call.end_progress()
@@ -67,7 +67,7 @@ def _base_depth(call: Call, word: str, chain: list[Image]) -> int:
         assert image.backing is not None
         wanted = call.store.backing_name(name, base)  # relative to the image above it (bdrv_find_backing_image)
         name = call.store.backing_name(name, image.backing)
-        if base == image.backing or call.store.same_file(wanted, name):
+        if base == image.backing or (base and call.store.same_file(wanted, name)):
             return depth
     raise ToolError(f"Did not find '{base}' in the backing chain of '{word}'")
 

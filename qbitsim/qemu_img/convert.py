@@ -105,6 +105,8 @@ def convert(call: Call) -> int:
     _load_snapshot(call, images, sources)
     wanted = _wanted(call, images)
     if "bitmaps" in options:
+        if len(images) > 1:
+            raise ToolError("Copying bitmaps only possible with single source")
         _check_bitmaps(call, images[0])
     target = _open_target(call, images, target_word, wanted)
     sizes = [min(chain[0].size, image.size) for chain, image in zip(sources, images, strict=True)]
@@ -164,18 +166,17 @@ READERS = {
 def _check_combinations(call: Call) -> None:
     options = call.options
     for refused, text in (
-        ("n" in options and "o" in options, "-o has no effect when skipping image creation"),
-        ("S" in options and "C" in options, "Cannot enable copy offloading when -S is used"),
-        ("c" in options and "C" in options, "Cannot enable copy offloading when -c is used"),
-        ("salvage" in options and "C" in options, "Cannot use copy offloading in salvaging mode"),
-        ("target-image-opts" in options and "n" not in options, "--target-image-opts requires use of -n flag"),
-        ("target-is-zero" in options and "n" not in options, "--target-is-zero requires use of -n flag"),
         (
             "skip-broken-bitmaps" in options and "bitmaps" not in options,
             "Use of --skip-broken-bitmaps requires --bitmaps",
         ),
+        ("c" in options and "C" in options, "Cannot enable copy offloading when -c is used"),
+        ("S" in options and "C" in options, "Cannot enable copy offloading when -S is used"),
+        ("salvage" in options and "C" in options, "Cannot use copy offloading in salvaging mode"),
+        ("target-image-opts" in options and "n" not in options, "--target-image-opts requires use of -n flag"),
+        ("n" in options and "o" in options, "-o has no effect when skipping image creation"),
+        ("target-is-zero" in options and "n" not in options, "--target-is-zero requires use of -n flag"),
         (len(options.words) < 2, "Must specify image file name"),
-        ("bitmaps" in options and len(options.words) > 2, "Copying bitmaps only possible with single source"),
     ):
         if refused:
             raise ToolError(text)

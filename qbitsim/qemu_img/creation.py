@@ -87,11 +87,18 @@ def _set(call: Call, wanted: Wanted, name: str, value: str) -> Wanted:
             return _set_number(call, wanted, name, value)
 
 
+def _set_size(call: Call, wanted: Wanted, value: str) -> Wanted:
+    """The size; a copy has that of its source, whatever is given (img_convert and img_measure, qemu-img.c, 10.0)."""
+    is_new = call.options.command == "create"
+    if is_new and wanted.size is not None and call.options.words[1:]:
+        raise ToolError("The image size must be specified only once")
+    size = signed(size_parameter("size", value, call.profile))
+    return changed(wanted, size=size) if is_new else wanted
+
+
 def _set_number(call: Call, wanted: Wanted, name: str, value: str) -> Wanted:
     if name == "size":
-        if wanted.size is not None and call.options.words[1:]:
-            raise ToolError("The image size must be specified only once")
-        return changed(wanted, size=signed(size_parameter(name, value, call.profile)))
+        return _set_size(call, wanted, value)
     if name == "cluster_size":
         return changed(wanted, cluster_size=size_parameter(name, value, call.profile))
     if name == "extent_size_hint":

@@ -49,6 +49,7 @@ class Call:
 
     __slots__ = (
         "_files",
+        "_least_step",
         "_opened",
         "_protocols",
         "_shown",
@@ -72,7 +73,8 @@ class Call:
         self.streams = streams
         self.unlocked: set[str] = set()
         self._shows_progress = False
-        self._shown = -1.0
+        self._least_step = 1.0
+        self._shown = 0.0
         self._files: dict[str, tuple[str, str | None]] = {}
         self._protocols: dict[str, str] = {}
         self._written: list[Image] = []
@@ -91,17 +93,22 @@ class Call:
         if "q" not in self.options:
             self.streams.print(text + "\n")
 
-    def start_progress(self) -> None:
-        """From now on progress is shown, if ``-p`` was given; with nothing shown, a line ends all the same."""
+    def start_progress(self, least_step: float = 1.0) -> None:
+        """From now on progress is shown, if ``-p`` was given; with nothing shown, a line ends all the same.
+
+        :param least_step: per cent that are not worth to be shown.
+        """
         self._shows_progress = "p" in self.options and "q" not in self.options
+        self._least_step = least_step
 
     def progress(self, percent: float) -> None:
-        """Show how far it is, if ``-p`` was given, but for steps of no more than one per cent.
+        """Show how far it is, if ``-p`` was given, but for steps that are too small.
 
         100 may be shown several times (progress_report, util/qemu-progress.c).
         """
-        self.start_progress()
-        if self._shows_progress and (abs(percent - self._shown) > 1 or percent in {0, 100}):
+        if not self._shows_progress:
+            self.start_progress()
+        if self._shows_progress and (abs(percent - self._shown) > self._least_step or percent in {0, 100}):
             self._shown = percent
             self.streams.print(f"    ({percent:3.2f}/100%)\r")
             self.streams.flush()
@@ -113,8 +120,9 @@ class Call:
             self.streams.print("\n")
 
     def note_written(self, image: Image) -> None:
-        """Remember an image that was opened for writing."""
+        """Remember an image that was opened for writing; the host gets what is discarded of it."""
         self._written.append(image)
+        _pass_discards(image, wanted=True)
 
     def close(self) -> None:
         """Close what was opened. Bitmaps of what was opened for writing are stored anew, changed or not."""
@@ -122,6 +130,7 @@ class Call:
         try:
             for image in self._written:
                 image.close_written()
+                _pass_discards(image, wanted=False)
         finally:
             for file in self._opened:
                 file.close()
@@ -168,6 +177,12 @@ class Call:
     def chain(self, word: str) -> list[Image]:
         """The image that *word* of the command line, which has been opened, stands for, and its backing files."""
         return self.store.chain(*self._files.get(word, (word, None)))
+
+
+def _pass_discards(image: Image, *, wanted: bool) -> None:
+    """Clusters that the format discards go back to the host, as the file below the format has it by default."""
+    if isinstance(image, Qcow2Image):
+        image.layout.clusters.gives_back = wanted
 
 
 def open_image(
@@ -468,12 +483,13 @@ def open_backing_file(call: Call, name: str, format_name: str | None, *, busy: I
     :raises ToolError: ``Could not open new backing file 'x': ...``.
     """
     text = 'Failed to get shared "write" lock\nIs another process using the image [{}]?'
+    locked = "U" not in call.options
     try:
         found = [_open_file(call, name, format_name, write=False)]
-        if found[0].file is busy.file:
+        if locked and found[0].file is busy.file and found[0].format != "raw":
             raise ToolError(text.format(name))
         found += open_backing(call, found[0], name)
-        if busy in found:
+        if locked and busy in found[1:]:
             raise ToolError("Could not open backing file: " + text.format(busy.name))
     except ToolError as error:
         raise ToolError(f"Could not open new backing file '{name}': {error.text}") from None

@@ -83,12 +83,19 @@ def _json_extent(extent: Extent, call: Call) -> str:
 
 
 def status_runs(call: Call, name: str, start: int, end: int) -> Iterator[Extent]:
-    """What QEMU finds in a range of the disk when it asks for one status after the other (bdrv_block_status_above)."""
+    """What QEMU finds in a range of the disk when it asks for one status after the other (bdrv_block_status_above).
+
+    :param name: the word of the command line that stands for the disk now; later another one may go by it.
+    """
     chain, names = call.chain(name), [call.file_name(name)]
     for image in chain[:-1]:
         names.append(call.store.backing_name(names[-1], image.backing or ""))
     shows_holes = [isinstance(image, Qcow2Image) and image.shows_holes for image in chain]
     names = [name.partition("#")[0] if call.store.is_remote(name) else name for name in names]
+    return _runs(chain, names, shows_holes, start, end)
+
+
+def _runs(chain: list[Image], names: list[str], shows_holes: list[bool], start: int, end: int) -> Iterator[Extent]:
     known: dict[int, tuple[Kind, int]] = {}  # of each image, what it is up to where: no table is looked at twice
     while start < end:
         length = end - start

@@ -20,6 +20,8 @@ INT64_MAX = 2**63 - 1
 
 Readers = Mapping[str, Callable[[str, Profile], int]]
 """First name of an option -> what reads its value, as soon as it is met: before what is wrong behind it is seen."""
+Watcher = Callable[["Options"], None]
+"""Looks at the options each time that one is met."""
 
 
 _SHRINKS = r"(?a)-\d"
@@ -86,7 +88,9 @@ class Options:
                 raise UnsupportedError(f"qemu-img {self.command} {'-' if len(name) == 1 else '--'}{name}")
 
 
-def parse_options(command: str, arguments: Sequence[str], profile: Profile, readers: Readers) -> Options:
+def parse_options(
+    command: str, arguments: Sequence[str], profile: Profile, readers: Readers, watcher: Watcher | None = None
+) -> Options:
     """Take the *arguments* of *command* apart.
 
     :raises ToolError: in the words of getopt or of older qemu-img, or of a reader.
@@ -113,6 +117,8 @@ def parse_options(command: str, arguments: Sequence[str], profile: Profile, read
                 options.words.append(rest.pop(0))
         options.given += found
         options.numbers.update({key: readers[key](value, profile) for key, value in found if key in readers})
+        if watcher is not None:
+            watcher(options)
         before = arguments[len(arguments) - len(rest) - 1]
     return options
 
@@ -229,13 +235,13 @@ def parse_size(text: str) -> int | None:
     return (int(found["whole"]) << shift) + ((int(digits or 0) << shift) + scale // 2) // scale
 
 
-def size_argument(what: str, text: str, profile: Profile) -> int:
+def size_argument(what: str, text: str, profile: Profile, *, least: int = 0, most: int = INT64_MAX) -> int:
     """The value of an argument that is a size, *what* being how messages call it; ToolError if it is none."""
     size = parse_size(text)
-    if size is not None and size <= INT64_MAX:
+    if size is not None and least <= size <= most:
         return size
     if size is not None or (re.fullmatch(NEGATIVE, text) and profile.qemu_img_quotes_sizes):
-        raise ToolError(f"Invalid {what} specified. Must be between 0 and {INT64_MAX}.")
+        raise ToolError(f"Invalid {what} specified. Must be between {least} and {most}.")
     if profile.qemu_img_quotes_sizes:
         end = "" if profile.qemu_img_texts_polished else "."
         raise ToolError(f"Invalid {what} specified: '{text}'{end}")
@@ -264,13 +270,21 @@ def number_parameter(name: str, text: str) -> int:
 
     (parse_option_number, util/qemu-option.c, 10.0)
     """
-    found = re.fullmatch(_NUMBER, text)
-    if found is None:
+    number = parse_number(text)
+    if number is None:
         raise ToolError(f"Parameter '{name}' expects a number")
-    number = int(found["digits"], 0 if found["hexadecimal"] else 8 if found["digits"].startswith("0") else 10)
     if number >= 2**64:
         raise ToolError(f"Value '{text}' is too large for parameter '{name}'")
-    return signed(-number % 2**64 if found["sign"] == "-" else number)
+    return signed(number)
+
+
+def parse_number(text: str) -> int | None:
+    """A number as in C, a negative one counted down from 2^64; None if *text* is none (qemu_strtou64, 10.0)."""
+    found = re.fullmatch(_NUMBER, text)
+    if found is None:
+        return None
+    number = int(found["digits"], 0 if found["hexadecimal"] else 8 if found["digits"].startswith("0") else 10)
+    return -number % 2**64 if found["sign"] == "-" and number < 2**64 else number
 
 
 def signed(number: int) -> int:
@@ -295,8 +309,8 @@ def key_values(text: str) -> list[tuple[str, str]]:
 def check_option_list(text: str, _profile: Profile) -> int:
     """Refuse a list of ``-o`` that cannot be put behind another one (is_valid_option_list, util/qemu-option.c, 10.0).
 
-    :raises ToolError: it begins or ends with a comma.
+    :raises ToolError: it is empty, or begins or ends with a comma.
     """
-    if text and any(not part or part.startswith("\0") for part in text.replace(",,", "\0").split(",")):
+    if any(not part or part.startswith("\0") for part in text.replace(",,", "\0").split(",")):
         raise ToolError(f"Invalid option list: {text}")
     return 0

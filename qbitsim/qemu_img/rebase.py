@@ -66,8 +66,6 @@ def _can_be_named(call: Call, name: str, *, opened: bool) -> bool:
 
 def _change_header(image: Image, backing: str | None, backing_format: str | None) -> None:
     refusal = f"Could not change the backing file to '{'(null)' if backing is None else backing}': "
-    if image.format == "raw":
-        raise ToolError(refusal + os.strerror(errno.EOPNOTSUPP))
     if backing and backing_format is None:
         raise ToolError(refusal + "backing format must be specified")
     if not isinstance(image, Qcow2Image):

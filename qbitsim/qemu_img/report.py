@@ -1,4 +1,4 @@
-"""The subcommands of qemu-img that only look: info, check, compare; for ``map`` see :mod:`.map`."""
+"""The subcommands of qemu-img that tell of one image: info and check; for ``map`` see :mod:`.map`."""
 
 from __future__ import annotations
 
@@ -8,22 +8,17 @@ from collections.abc import Iterator
 
 from qbitsim.block.limits import Limits, merged
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.images.chain import Chain, chain_status, read_chain
-from qbitsim.images.content import Kind
 from qbitsim.images.image import Image
 from qbitsim.images.qcow2.check import CheckResult, check_file
 from qbitsim.images.qcow2.image import Qcow2Image
-from qbitsim.qemu_img.files import Call, check_cache, contents, find_image, open_image, output_format
+from qbitsim.qemu_img.files import Call, check_cache, find_image, open_image, output_format
 from qbitsim.qemu_img.formats import known_format
-from qbitsim.qemu_img.map import Extent, status_runs
 from qbitsim.qemu_img.options import ToolError
 from qbitsim.qemu_img.snapshot import listing, snapshot_info
 from qbitsim.records import changed
-from qbitsim.sizes import SECTOR, human_size
+from qbitsim.sizes import human_size
 
 _WITHOUT_HOST_CACHE = ("none", "off", "directsync")
-_AT_ONCE = 1 << 16
-"""So many bytes of each disk are compared at once, or a cluster."""
 _CACHE_MODES = (None, *_WITHOUT_HOST_CACHE, "writeback", "writethrough", "unsafe")
 _Json = dict[str, object]
 
@@ -387,94 +382,3 @@ def _say_check(call: Call, found: CheckResult, total: int) -> None:
         )
     if found.end:
         call.say(f"Image end offset: {found.end}")
-
-
-# -- compare
-
-
-def compare(call: Call) -> int:
-    """``qemu-img compare``: 0 the same, 1 different, 2 could not open."""
-    options = call.options
-    options.only("q", "p", "f", "F", "s", "T", "U", "image-opts")
-    if len(options.words) != 2:
-        raise ToolError("Expecting two image file names", usage=True)
-    check_cache(call, "T", "source cache", status=2)
-    call.start_progress()
-    chains: list[Chain] = []
-    for word, option in zip(options.words, "fF", strict=True):
-        open_image(call, word, options.last(option), status=2)
-        chains.append(contents(call, word))  # both words may be the same
-    one, other = chains
-    call.progress(0)
-    if "s" in options:
-        if one[0].size != other[0].size:
-            call.say("Strict mode: Image size mismatch!")
-            return 1
-        mismatch = _strict_mismatch(one, other)
-        if mismatch is not None:
-            call.say(mismatch)
-            return 1
-    found = _first_difference(call, one, other)
-    common = min(one[0].size, other[0].size)
-    if one[0].size != other[0].size and (found is None or found >= common):
-        call.say("Warning: Image size mismatch!")
-    if found is None:
-        call.progress(100)
-        call.say("Images are identical.")
-        return 0
-    call.say(f"Content mismatch at offset {found // 512 * 512}!")
-    return 1
-
-
-def _first_difference(call: Call, one: Chain, other: Chain) -> int | None:
-    """As :func:`.first_difference` of the two disks, without a look at what the files say is zero."""
-    unit = max(_AT_ONCE, *(content.cluster_size for content in (*one, *other)))
-    words = call.options.words
-    runs = [status_runs(call, word, 0, chain[0].size) for word, chain in zip(words, (one, other), strict=True)]
-    for begin, stop in _not_zero(*runs):
-        for piece in range(begin - begin % unit, stop, unit):
-            start = max(begin, piece)
-            length = min(stop, piece + unit) - start
-            left, right = read_chain(one, start, length), read_chain(other, start, length)
-            if left != right:
-                return start + next(at for at, (a, b) in enumerate(zip(left, right, strict=True)) if a != b)
-    return None
-
-
-def _not_zero(one: Iterator[Extent], other: Iterator[Extent]) -> Iterator[tuple[int, int]]:
-    """The ranges in which not both of two disks are known to read as zero, as (start, stop)."""
-    offset, left, right = 0, next(one, None), next(other, None)
-    while found := [run for run in (left, right) if run is not None]:
-        stop = min(run.start + run.length for run in found)
-        if not all(run.zero for run in found):
-            yield offset, stop
-        if left is not None and left.start + left.length == stop:
-            left = next(one, None)
-        if right is not None and right.start + right.length == stop:
-            right = next(other, None)
-        offset = stop
-
-
-def _strict_mismatch(one: Chain, other: Chain) -> str | None:
-    """What is said of the first place where the status, or else the content, of two disks of one size differs.
-
-    The status includes whether a run goes on to the end of the disk (BDRV_BLOCK_EOF).
-    """
-    offset, size = 0, one[0].size
-    while offset < size:
-        (kind, length, _), (other_kind, other_length, _) = (
-            chain_status(chain, offset, size - offset) for chain in (one, other)
-        )
-        ends = offset + length == size, offset + other_length == size
-        if kind is not other_kind or ends[0] != ends[1]:
-            return f"Strict mode: Offset {offset} block status mismatch!"
-        length = min(length, other_length)
-        if kind is Kind.DATA:
-            for place in range(offset, offset + length, _AT_ONCE):
-                run = min(_AT_ONCE, offset + length - place)
-                left, right = read_chain(one, place, run), read_chain(other, place, run)
-                if left != right:
-                    found = next(at for at, (a, b) in enumerate(zip(left, right, strict=True)) if a != b)
-                    return f"Content mismatch at offset {(place + found) // SECTOR * SECTOR}!"
-        offset += length
-    return None

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import chain
-
 from qbitsim.errors import UnsupportedError
 from qbitsim.images.chain import reader
 from qbitsim.images.image import PREALLOCATIONS
@@ -58,20 +55,9 @@ def resize(call: Call) -> int:
     last = -(-image.size // image.content.cluster_size) * image.content.cluster_size
     if isinstance(image, Qcow2Image) and image.compat == "0.10" and zero_new and size > last and mode in _NOT_IN_FILE:
         raise ToolError("Failed to zero out new clusters: Operation not supported")
-    size = -(-size // SECTOR) * SECTOR
-    if isinstance(image, Qcow2Image) and size < image.size:
-        cut_off = image.layout.cut_off(size, image.size)
-        image.resize(size)
-        _give_back(image, chain(cut_off.data.numbers(), cut_off.tables))
-    else:
-        image.resize(size, zero_new=zero_new, below=reader(contents), preallocation=mode)
+    exact, size = size, -(-size // SECTOR) * SECTOR
+    image.resize(size, zero_new=zero_new, below=reader(contents), preallocation=mode)
+    if exact < size:
+        image.file.end_at(exact)
     call.say("Image resized.")
     return 0
-
-
-def _give_back(image: Qcow2Image, clusters: Iterable[int]) -> None:
-    """Let the host have clusters of the file that are no longer in use (QCOW2_DISCARD_ALWAYS of qcow2_co_truncate)."""
-    image.save()  # a failure now finds nothing that leads there
-    unit = image.cluster_size
-    for start, stop in image.layout.clusters.unused(clusters):
-        image.file.punch(start * unit, (stop - start) * unit)

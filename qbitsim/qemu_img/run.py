@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from qbitsim.images.store import ImageStore
     from qbitsim.profiles import Profile
-    from qbitsim.qemu_img.options import Readers
+    from qbitsim.qemu_img.options import Readers, Watcher
 
 _MODULES = {
-    **{name: name for name in ("amend", "bench", "bitmap", "commit", "convert", "create", "dd", "map", "measure")},
-    **{name: name for name in ("rebase", "resize", "snapshot")},
-    **dict.fromkeys(("check", "compare", "info"), "report"),
+    **{name: name for name in ("amend", "bench", "bitmap", "commit", "compare", "convert", "create", "dd", "map")},
+    **{name: name for name in ("measure", "rebase", "resize", "snapshot")},
+    **dict.fromkeys(("check", "info"), "report"),
 }
 _FUNCTIONS = {"map": "map_image"}
 _OWN_LETTERS = {"h": "help", "V": "version", "T": "trace"}
@@ -100,7 +100,8 @@ def _run(call: Call, arguments: list[str]) -> int:
         rest = _resize_arguments(rest)
     module = _module(command)
     readers: Readers = getattr(module, "READERS", {}).get(command, {})
-    call.options = parse_options(command, rest, call.profile, readers)
+    watcher: Watcher | None = getattr(module, "WATCHERS", {}).get(command)
+    call.options = parse_options(command, rest, call.profile, readers, watcher)
     if "h" in call.options:
         call.print(command_help(command, call.profile))
         return 0

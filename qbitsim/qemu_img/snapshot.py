@@ -10,7 +10,7 @@ from qbitsim.files.failures import step
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.snapshots import find_by_id_or_name
 from qbitsim.qemu_img.files import Call, open_image
-from qbitsim.qemu_img.options import ToolError
+from qbitsim.qemu_img.options import Options, ToolError
 from qbitsim.qemu_img.snapshot_table import snapshot_table
 
 TYPE_CHECKING = False
@@ -28,9 +28,7 @@ def snapshot(call: Call) -> int:
     """``qemu-img snapshot``; without an operation it lists."""
     options = call.options
     options.only(*_OPERATIONS, "q", "f", "U", "image-opts")
-    operations = [(key, value) for key, value in options.given if key in _OPERATIONS]
-    if len(operations) > 1:
-        raise ToolError("Cannot mix '-l', '-a', '-c', '-d'", usage=True)
+    operations = _operations(options)
     if len(options.words) != 1:
         raise ToolError("Expecting one image file name", usage=True)
     operation, name = operations[0] if operations else ("l", "")
@@ -50,6 +48,19 @@ def snapshot(call: Call) -> int:
         case _:
             _delete(image, name)
     return 0
+
+
+def _operations(options: Options) -> list[tuple[str, str]]:
+    return [(key, value) for key, value in options.given if key in _OPERATIONS]
+
+
+def _check_operations(options: Options) -> None:
+    """Refuse a second operation as soon as it is met."""
+    if len(_operations(options)) > 1:
+        raise ToolError("Cannot mix '-l', '-a', '-c', '-d'", usage=True)
+
+
+WATCHERS = {"snapshot": _check_operations}
 
 
 def _create(call: Call, image: Image, name: str) -> None:

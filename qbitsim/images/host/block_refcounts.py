@@ -12,6 +12,7 @@ from qbitsim.files.failures import io_error, step
 from qbitsim.images.host.table_cache import TableCache
 from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.refcounts import Refcounts
+from qbitsim.images.spans import Spans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,11 +35,12 @@ class BlockRefcounts(Refcounts):
         regard to falls; a block of which none has is left out.
     :ivar fallen: the blocks in which some count has fallen since then.
     :ivar has_freed: whether some cluster has become free since then.
+    :ivar discarded: clusters that the host is to have back as soon as nothing in the file leads there.
     """
 
     __slots__ = (
         *("_bits", "_file", "_full", "_stop", "_trusted", "_unit", "cache", "fallen", "has_freed", "in_file"),
-        "raised",
+        *("discarded", "raised"),
     )
 
     def __init__(self, file: ByteFile, cluster_size: int, bits: int, in_file: dict[int, int]) -> None:
@@ -52,6 +54,7 @@ class BlockRefcounts(Refcounts):
         self.raised: dict[int, array[int]] = {}
         self.fallen: set[int] = set()
         self.has_freed = False
+        self.discarded = Spans()
 
     @property
     def _most(self) -> int:
@@ -188,6 +191,10 @@ class BlockRefcounts(Refcounts):
             self.fallen.add(number)
             if not count:
                 self._note_freed(number)
+
+    def note_discarded(self, first: int, stop: int) -> None:
+        """As of every file."""
+        self.discarded.add(first, stop)
 
     def emptied(self) -> BlockRefcounts:
         """As of every file."""

@@ -157,6 +157,10 @@ class HostImageFile(ImageFile):
         self.image = self._plain_image()
         self.note_saved()
 
+    def end_at(self, length: int) -> None:
+        """As every file."""
+        self.bytes.truncate(length)
+
     def punch(self, offset: int, length: int) -> None:
         """Let the host have the range back."""
         self.bytes.punch(offset, length)

@@ -111,6 +111,7 @@ class HostQcow2Image(Qcow2Image):
     def save(self) -> None:
         """Write down what of the tables is only in memory."""
         self._writer.write()
+        self._writer.discard()
         self.file.note_saved()
 
     def save_header(self) -> None:
@@ -284,6 +285,7 @@ class HostQcow2Image(Qcow2Image):
         """
         if freely and self._writer.has_freed:
             self._writer.write()
+            self._writer.discard()
         try:
             yield self._layout
         finally:

@@ -7,12 +7,14 @@ it stops half-way, the file has leaked clusters at worst.
 from __future__ import annotations
 
 from array import array
+from contextlib import suppress
 
 from qbitsim.images.host.block_refcounts import BlockRefcounts
 from qbitsim.images.qcow2 import rendering, structures
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.image import is_cached
 from qbitsim.images.qcow2.structures import COMPRESSED, COPIED, OFFSET_MASK, with_refcounts
+from qbitsim.images.spans import Spans
 from qbitsim.sizes import SECTOR
 
 TYPE_CHECKING = False
@@ -51,7 +53,7 @@ class TableWriter:
             "_saved",
             "_structures",
         ),
-        *("_tables", "bytes"),
+        *("_tables", "_undoable", "bytes"),
     )
 
     def __init__(self, image: HostQcow2Image, file: OpenFile) -> None:
@@ -66,6 +68,7 @@ class TableWriter:
         self._tables = 0  # how many L2 tables the file has
         self._l1 = 0, 0  # where the file has the L1 table
         self._everything = False
+        self._undoable = False
         self._hidden: dict[int, dict[int, int]] = {}  # slices -> entries that are not written yet, as they were
 
     def take_up(self) -> None:
@@ -116,6 +119,7 @@ class TableWriter:
     def begin(self) -> None:
         """Write all; from now on :meth:`undo` can take the changes of tables and refcounts back."""
         self.write()
+        self._undoable = True
         self._cached(self._image.layout).cache.slices.begin()
         self._counts(self._image.layout).cache.begin()
 
@@ -123,9 +127,12 @@ class TableWriter:
         """The changes since :meth:`begin`, when *layout* was the image's, stay."""
         self._cached(layout).cache.slices.end()
         self._counts(layout).cache.end()
+        self._undoable = False
+        self.discard()
 
     def undo(self, layout: HostLayout) -> None:
         """Take the changes of tables and refcounts back; the file may have some of them, and is written anew later."""
+        self._undoable = False
         self._cached(layout).cache.slices.undo()
         self._counts(layout).undo()
         self._everything = True
@@ -183,6 +190,19 @@ class TableWriter:
         self._note_written(layout)
         if cut_off:
             self.bytes.truncate(layout.end)
+
+    def discard(self) -> None:
+        """Let the host have the clusters that were freed and discarded, unless they may still be wanted again.
+
+        Call :meth:`write` before.
+        """
+        counts = self._counts(self._image.layout)
+        if not self._undoable and counts.discarded:
+            unit, clusters = self._image.layout.cluster_size, counts.discarded
+            counts.discarded = Spans()
+            for start, stop in self._image.layout.clusters.unused(clusters.numbers()):
+                with suppress(OSError):  # as in QEMU (qcow2_process_discards, block/qcow2-refcount.c, 10.0)
+                    self.bytes.punch(start * unit, (stop - start) * unit)
 
     def _write_refcount_header(self) -> None:
         """Let the header lead to a refcount table that has moved, and to nothing else that is new."""

@@ -42,13 +42,15 @@ class Allocator:
     :ivar counts: the reference counts.
     :ivar holes: pages that nobody has written, as behind a table that does not fill its clusters, or that the host was
         given back; those among the clusters of the disk are not told here.
+    :ivar gives_back: clusters that QEMU discards in the file when it frees them go back to the host.
     :ivar changes: grows whenever clusters are taken or freed.
     :ivar unsaved: gets to know what changes, None if nobody wants to know.
     """
 
     __slots__ = (
         *("_byte_cursor", "_cursor"),
-        *("blocks", "changes", "cluster_size", "counts", "end", "holes", "refcount_bits", "table", "unsaved"),
+        *("blocks", "changes", "cluster_size", "counts", "end", "gives_back", "holes", "refcount_bits", "table"),
+        "unsaved",
     )
 
     def __init__(self, cluster_size: int, refcount_bits: int, counts: Refcounts | None = None) -> None:
@@ -62,6 +64,7 @@ class Allocator:
         self._byte_cursor = 0  # where compressed data go on; 0 for a new cluster
         self.end = 3 * cluster_size
         self.holes = FileHoles()
+        self.gives_back = False
         self.changes = 0
         self.unsaved: UnsavedTables | None = None
 
@@ -221,14 +224,26 @@ class Allocator:
         if more:
             self.counts.set(cluster, self.counts.get(cluster) + more)
 
-    def free(self, first: int, count: int = 1) -> None:
-        """Count one reference less to *count* clusters in a row."""
+    def free(self, first: int, count: int = 1, *, discards: bool = False) -> None:
+        """Count one reference less to *count* clusters in a row.
+
+        :param discards: those that become free are discarded in the file (update_refcount_discard).
+        """
         self.changes += 1
         if self.unsaved is not None:
             self.unsaved.free(first, first + count)
         freed = self.counts.drop(first, first + count)
         if freed is not None:
             self._cursor = min(self._cursor, freed)
+            if discards:
+                self.discard(first, count)
+
+    def discard(self, first: int, count: int = 1) -> None:
+        """Let the host have those of *count* clusters in a row that are free, if that is wanted."""
+        if self.gives_back:
+            for start, stop in self.unused(range(first, first + count)):
+                self.holes.add(start * self.cluster_size, stop * self.cluster_size)
+                self.counts.note_discarded(start, stop)
 
     def put_back(self, first: int, stop: int, change: int) -> None:
         """Take back that each cluster from *first* to before *stop* got one reference more, 1, or one less, -1."""
@@ -381,7 +396,9 @@ class Allocator:
 
     def emptied(self) -> Allocator:
         """That of a new file of the same kind."""
-        return Allocator(self.cluster_size, self.refcount_bits, self.counts.emptied())
+        twin = Allocator(self.cluster_size, self.refcount_bits, self.counts.emptied())
+        twin.gives_back = self.gives_back
+        return twin
 
     def copy(self, *, same_file: bool = False) -> Allocator:
         """An independent one of the same value.
@@ -391,6 +408,7 @@ class Allocator:
         twin = Allocator(self.cluster_size, self.refcount_bits)
         twin.load(self.table, self.blocks.copy(), self.end, self.counts if same_file else self.counts.copy())
         twin._cursor, twin._byte_cursor, twin.holes = self._cursor, self._byte_cursor, self.holes.copy()
+        twin.gives_back = self.gives_back
         return twin
 
 

@@ -121,8 +121,11 @@ def runs(clusters: Allocator, place: BitmapPlace) -> Iterator[tuple[int, int]]:
 
 
 def _free(clusters: Allocator, place: BitmapPlace) -> None:
-    for run in runs(clusters, place):
-        clusters.free(*run)
+    """Free the clusters of one bitmap; only those of its data are discarded (clear_bitmap_table)."""
+    *data, table = runs(clusters, place)
+    for run in data:
+        clusters.free(*run, discards=True)
+    clusters.free(*table)
 
 
 def _free_directory(clusters: Allocator, directory: tuple[int, int] | None) -> None:

@@ -89,6 +89,7 @@ def repair(layout: HostLayout, result: CheckResult) -> None:
         _exchange(layout.clusters, result.rebuilt)
     for cluster, count in result.repaired.items():
         layout.clusters.set_refcount(cluster, count)
+        layout.clusters.discard(cluster)
 
 
 def _exchange(clusters: Allocator, rebuilt: RebuiltRefcounts) -> None:

@@ -12,9 +12,11 @@ order because whatever takes or frees clusters at once syncs before.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
 
+from qbitsim.files.failures import StepError
 from qbitsim.images.content import Content
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY, Allocator
 from qbitsim.images.qcow2.bitmap_places import BitmapPlaces
@@ -125,10 +127,14 @@ class HostLayout:
         a place before gives it back at the end, when nobody can write over what still has to be copied.
 
         :param store: as :meth:`write` has it, for those in the reach of one L2 table.
+        :raises StepError: the file is longer than it would be then.
         """
         count = stop - first
         tables = -(-count // (self.cluster_size // TABLE_ENTRY)) + 1
         start = self.clusters.make_table(self.clusters.last_used + 1, count + tables, exact=True)
+        if (start + count) * self.cluster_size < self.clusters.end:
+            text = "Failed to resize underlying file: Cannot use preallocation for shrinking files"
+            raise StepError(errno.EINVAL, text)
         assert self.clusters.take_at(start, count) == count
         replaced: list[int | Packed | None] = []
         guest, per_table = first, self.cluster_size // TABLE_ENTRY
@@ -152,7 +158,7 @@ class HostLayout:
         for table in sorted(self.active.l2, reverse=True):
             if table * (unit // TABLE_ENTRY) >= -(-size // unit):
                 # What the machine's state had there is counted for ever (qcow2_shrink_l1_table).
-                self.clusters.free(self.active.drop_table(table, unit // TABLE_ENTRY))
+                self.clusters.free(self.active.drop_table(table, unit // TABLE_ENTRY), discards=True)
         self.clusters.drop_empty_blocks()
         self.clusters.truncate()
 
@@ -348,12 +354,12 @@ class HostLayout:
         elif guest in self.active.places:
             yield self.active.places[guest]
 
-    def _release(self, place: int | Packed) -> None:
+    def _release(self, place: int | Packed, *, discards: bool = False) -> None:
         """Count one reference less to a cluster or to the clusters of compressed data."""
         if isinstance(place, tuple):
-            self.clusters.free(*packed_span(place, self.cluster_size))
+            self.clusters.free(*packed_span(place, self.cluster_size), discards=discards)
         elif not self.external:
-            self.clusters.free(place)
+            self.clusters.free(place, discards=discards)
 
     def _release_all(self, places: list[int | Packed | None]) -> None:
         """Release those that there are, and forget them."""
@@ -431,7 +437,7 @@ class HostLayout:
             if self.unsaved is not None:
                 self.unsaved.remember(guest, place)
             self.active.places.pop(guest, None)
-            self._release(place)
+            self._release(place, discards=True)
 
     def _allocated(self, first: int, stop: int) -> Iterator[int]:
         """The guest clusters in the range that have places, ascending; their L2 tables are made ready for a change.

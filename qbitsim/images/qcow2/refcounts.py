@@ -61,6 +61,10 @@ class Refcounts(ABC):
     def emptied(self) -> Refcounts:
         """One of the same kind in which nothing is counted."""
 
+    def note_discarded(self, first: int, stop: int) -> None:
+        """Free clusters are discarded in the file; of one in memory nobody does that."""
+        del first, stop
+
     def with_bits(self, bits: int, blocks: Mapping[int, int]) -> Refcounts:
         """The same counts, each of *bits* bits.
 

@@ -69,7 +69,7 @@ class SnapshotTables:
         gone = self.saved.pop(index)
         self._write_list(clusters, lengths)
         self.unrefer(clusters, gone)
-        clusters.free(gone.l1[0], len(gone.l1_clusters(clusters.cluster_size)))
+        clusters.free(gone.l1[0], len(gone.l1_clusters(clusters.cluster_size)), discards=True)
 
     def parts(self, clusters: Allocator, index: int) -> tuple[set[int], set[int]]:
         """The clusters to which the tables of a snapshot lead, and those of its L1 table."""
@@ -94,7 +94,7 @@ class SnapshotTables:
     def unrefer(self, clusters: Allocator, tables: Tables) -> None:
         """Count one reference less to all that tables lead to."""
         for first, count in tables.clusters(clusters.cluster_size, external=self._external):
-            clusters.free(first, count)
+            clusters.free(first, count, discards=True)
 
     def most_references(self, clusters: Allocator, tables: Tables) -> int:
         """How often that which tables lead to is counted, at most; a cluster of much compressed data often."""
@@ -113,7 +113,7 @@ class SnapshotTables:
             length = -(-length // 8) * 8 + entry
         (first, old), self.list_place = self.list_place, (clusters.take_table(length)[0] if length else 0, length)
         if old:
-            clusters.free(first, -(-old // clusters.cluster_size))
+            clusters.free(first, -(-old // clusters.cluster_size), discards=True)
 
     def copy(self, known: dict[int, object] | None) -> SnapshotTables:
         """The same of the same file; or of another one, of which *known* was copied (:meth:`.Tables.copy_to`)."""
