@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import errorcode
+from errno import EIO, errorcode
 from typing import TypeAlias
 
 Errno: TypeAlias = int | str
@@ -30,3 +30,8 @@ def errno_number(given: Errno) -> int:
 def errno_name(number: int) -> str:
     """``EIO`` for 5; the digits of what is no errno."""
     return errorcode.get(number, str(number))
+
+
+def errno_of(error: OSError) -> int:
+    """The errno of a failure; EIO of one that has none, such as the silence of a server."""
+    return error.errno or EIO

@@ -78,6 +78,13 @@ def test_a_survivor_is_told_apart_from_what_is_noticed(tmp_path: Path) -> None:
     assert (ran.returncode, (tmp_path / "known").exists()) == (1, True)
 
 
+def test_what_cannot_be_imported_is_no_part_of_the_share(tmp_path: Path) -> None:
+    (tmp_path / "sizes.py").write_text("KNOWN = {'s', 'm'}\nif 'l' in KNOWN:\n    raise KeyError\n" + SIZES)
+    (tmp_path / "test_sizes.py").write_text(TESTS)
+    ran = run(tmp_path)
+    assert ran.stdout.splitlines()[-1] == "all: 2 of 5 noticed, 40.0 %; 1 cannot be imported", ran.stderr
+
+
 def test_a_mistake_in_the_tests_is_told(tmp_path: Path) -> None:
     (tmp_path / "sizes.py").write_text(SIZES)
     (tmp_path / "test_sizes.py").write_text("import nosuch\n")

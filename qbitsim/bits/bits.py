@@ -292,9 +292,7 @@ class Bits(Chunks):
         tail = self._chunk(whole)[:partial]
         numbers = range(whole) if self._rest is ONES else [number for number in self._chunks if number < whole]
         chunks = {number: self._chunk(number) for number in numbers}
-        owned = {number: chunk for number, chunk in self._owned.items() if number < whole}
-        self._become(chunks, ZEROS, self._count if self._counted and length >= self.length else None)
-        self._owned = owned
+        self._become(chunks, ZEROS, None)
         self.length = length
         if tail.any():
             self._own(whole)[:partial] = tail
@@ -427,9 +425,6 @@ class Bits(Chunks):
             if chunk is ONES:
                 self.set(first, end)
             elif chunk is not ZEROS and chunk.any():
-                if end - first == 1:
-                    self.set(first, end)
-                    continue
                 low = first & MASK
                 self._own(first >> SHIFT)[low : low + end - first] |= fold(chunk, shift)
                 self._counted = False

@@ -29,13 +29,12 @@ class BitIterator:
         while bits.length >> _SHIFT * levels:
             levels += 1
         self._bits = bits
-        self._place = 0  # the number of the word at the lowest level
         self._left = [0] * levels  # what is still to be visited of a word at each level, the lowest first
         self.restart(0)
 
     def restart(self, first: int) -> None:
         """Go on with the bit ``first``, and remember the words as they are now."""
-        self._place, position = first >> _SHIFT, first
+        self._place, position = first >> _SHIFT, first  # the number of the word at the lowest level
         for level in range(len(self._left)):
             bit, position = position & _MASK, position >> _SHIFT
             self._left[level] = self._word(level, position) >> bit << bit
@@ -76,7 +75,6 @@ class BitIterator:
                 if self.next() != first:
                     return False
                 first += 1
-                continue
             word_end = min(end, (first | _MASK) + 1)
             count = word_end - (self._place << _SHIFT)
             wanted = (1 << count) - (1 << (first & _MASK))

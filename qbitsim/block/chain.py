@@ -15,7 +15,8 @@ def status_above(node: Node, base: Node | None, offset: int, length: int) -> Sta
 
     Filters have nothing of their own, so that it does not matter whether ``base`` is one, such as that of another job.
 
-    What no layer has reads as zeroes (bdrv_co_common_block_status_above, block/io.c, QEMU 10.0).
+    It ends where the node does, whatever is asked for. What no layer has reads as zeroes
+    (bdrv_co_common_block_status_above, block/io.c, QEMU 10.0).
     """
     base = base.skip_filters() if base is not None else None
     layer = node.skip_filters()
@@ -58,7 +59,7 @@ def status_waits(node: Node, base: Node | None) -> bool:
     """Whether a look at the layers from ``node`` down to, but without, ``base`` has to wait for I/O."""
     layer: Node | None = node.skip_filters()
     while layer is not None and layer is not base:
-        if layer.waits_for_io("status", 0, 1):
+        if layer.waits_for_io("status"):
             return True
         layer = layer.backing_chain_next
     return False

@@ -246,13 +246,17 @@ class DriverHooks:
         """Whether compressed writes get through to a format that compresses (bdrv_supports_compressed_writes)."""
         return self.supports_compression
 
-    def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
-        """Whether a request has to wait for I/O; if not, it is answered at once, and it cannot fail.
+    def waits_for_io(self, operation: str) -> bool:
+        """Whether requests have to wait for I/O; if not, they are answered at once, and they cannot fail.
 
         :param operation: one of :data:`.OPERATIONS`, or ``"status"``.
         """
-        del offset, length
         return operation != "status"
+
+    def zeroing_waits_for_io(self, offset: int, length: int) -> bool:
+        """Whether zeroing a range has to, as :meth:`waits_for_io`."""
+        del offset, length
+        return self.waits_for_io("write-zeroes")
 
     def reads_nothing(self, offset: int, length: int) -> bool:
         """Whether the range is known to be zeroes, so that reading it asks no file for anything."""

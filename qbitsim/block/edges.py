@@ -51,14 +51,16 @@ class Edges(DrainedSections):
         parent: Parent,
         name: str,
         node: Node,
-        perm: int,
-        shared: int,
+        perm: int = 0,
+        shared: int = perms.ALL,
         *,
         stays: bool = False,
         is_part: bool = False,
     ) -> Child:
         """Make an edge from ``parent`` to ``node``.
 
+        :param perm: what the parent needs, and :param shared: what it lets others have; a node knows that itself
+            (:meth:`.Node.child_permissions`).
         :param stays: it keeps its node when another one takes the node's place.
         :param is_part: it is part of a change that the caller makes.
         :raises QmpError: if permissions disagree, or the node is a filter whose job ends at this moment; nothing has

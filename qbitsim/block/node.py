@@ -110,7 +110,7 @@ class Node(Requests):
         place: Node | None = self
         while place is not None and "cache" not in place.options:
             above = place.parent_nodes
-            place = above[0] if len(above) == 1 and not place.monitor_owned else None
+            place = next(iter(above)) if len(above) == 1 and not place.monitor_owned else None
         given = place.options["cache"] if place is not None else {}
         assert isinstance(given, dict)
         return given

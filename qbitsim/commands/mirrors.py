@@ -11,7 +11,7 @@ from qbitsim.commands.nodes import opener, taken_over
 from qbitsim.drivers.filename_options import name_options
 from qbitsim.drivers.options import Options
 from qbitsim.errors import QmpError
-from qbitsim.jobs.mirror_options import DEFAULT_BUFFER, MirrorOptions
+from qbitsim.jobs.mirror_options import MirrorOptions
 from qbitsim.qapi.block import BlockdevOnError, MirrorCopyMode, MirrorSyncMode, NewImageMode
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import Int64, UInt32, arg
@@ -171,7 +171,7 @@ def _start(
             new_backing=new_backing,
             opens_backing=opens_backing,
             granularity=granularity,
-            buffer=args.buf_size or DEFAULT_BUFFER,
+            buffer=args.buf_size or 0,
             speed=args.speed or 0,
             on_source_error=str(args.on_source_error or "report"),
             on_target_error=str(args.on_target_error or "report"),

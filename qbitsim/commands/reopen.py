@@ -24,7 +24,6 @@ from qbitsim.commands.context import Context
 from qbitsim.drivers.driver import DRIVERS
 from qbitsim.drivers.options import Options, check_detect_zeroes
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.files import permissions as perms
 from qbitsim.jobs.loop import flush_reopened
 from qbitsim.qapi.blockdev import BlockdevOptions
 from qbitsim.qapi.hashorder import qdict_order
@@ -309,7 +308,7 @@ class _Queue:
         elif edge is not None:
             self.graph.detach(edge)
         elif new is not None:
-            self.graph.attach(node, name, new, 0, perms.ALL)
+            self.graph.attach(node, name, new)
 
     def _refresh(self, changes: list[_Change]) -> None:
         roots: list[Node] = []

@@ -59,7 +59,7 @@ class _Overlay:
     def insert(self) -> None:
         """Let the overlay take the place of the old node, which becomes its backing file (bdrv_append)."""
         graph, old, overlay = self.graph, self.old, self.overlay
-        self.edge = graph.attach(overlay, "backing", old, 0, perms.ALL)
+        self.edge = graph.attach(overlay, "backing", old)
         graph.changing()
         self.moved = graph.replace_node(old, overlay)
         try:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from qbitsim.block.chain import status_above
 from qbitsim.block.status import Status
 from qbitsim.copying.ratelimit import RateLimit
+from qbitsim.errnos import errno_of
 from qbitsim.files.failures import io_error
 from qbitsim.files.faults import Stall, StalledError
 
@@ -86,6 +87,11 @@ class CopyTask:
     def end(self) -> int:
         """Bytes: just behind the chunk."""
         return self.offset + self.length
+
+    @property
+    def bytes(self) -> int:
+        """How many of its bytes the disk has."""
+        return min(self.end, self.state.length) - self.offset
 
     def run(self) -> None:
         """Complete: copy, account for it and tell the call; at a breakpoint wait, to begin anew."""
@@ -229,7 +235,7 @@ class BlockCopyState:
         return None
 
     def _shrink(self, task: CopyTask, length: int) -> None:
-        self.copy_bitmap.mark(task.offset + length, min(task.end, self.length) - task.offset - length)
+        self.copy_bitmap.mark(task.offset + length, task.bytes - length)
         self._in_flight_bytes -= task.length - length
         task.length = length
 
@@ -237,13 +243,13 @@ class BlockCopyState:
         """The status of whole clusters from ``offset`` (block_copy_block_status)."""
         base = self.source.backing_chain_next if self.skip_unallocated else None
         try:
-            status = status_above(self.source, base, offset, min(length, self.length - offset))
+            status = status_above(self.source, base, offset, length)
         except OSError:
-            status = Status(0)  # what cannot be told is copied, and that may fail
+            return Status(self.cluster_size, data=True)  # what cannot be told is copied, and that may fail
         if status.length < self.cluster_size:
             # A cluster of mixed status is copied as data, and so is a cut one at the end if it is looked at alone.
-            status.length, status.zero, status.allocated = self.cluster_size, False, True
-        elif offset + status.length == self.length:
+            return Status(self.cluster_size, data=True)
+        if offset + status.length == self.length:
             status.length = -(-status.length // self.cluster_size) * self.cluster_size
         else:
             status.length -= status.length % self.cluster_size
@@ -252,21 +258,17 @@ class BlockCopyState:
     @property
     def needs_no_io(self) -> bool:
         """Whether both nodes do without, so that all chunks are copied as soon as the work begins."""
-        return not (
-            self.source.waits_for_io("read", 0, self.length) or self.target.waits_for_io("write", 0, self.length)
-        )
+        return not (self.source.waits_for_io("read") or self.target.waits_for_io("write"))
 
-    def copy_rest(self) -> bool:
-        """Copy all that remains, by reference, as one; False if somebody could tell it from chunk by chunk."""
+    def copy_rest(self) -> None:
+        """Copy all that remains, by reference, as one; nothing if somebody could tell it from chunk by chunk."""
         if self.rate_limit.speed or self.skip_unallocated or self.compress or self.discard_source:
-            return False
-        if not self.target.take_clusters(self.source, self.copy_bitmap.bits, self.cluster_size):
-            return False
-        copied = self.copy_bitmap.count
-        self.copy_bitmap.bits.clear_all()
-        if self.progress is not None:
-            self.progress.done(copied)
-        return True
+            return
+        if self.target.take_clusters(self.source, self.copy_bitmap.bits, self.cluster_size):
+            copied = self.copy_bitmap.count
+            self.copy_bitmap.bits.clear_all()
+            if self.progress is not None:
+                self.progress.done(copied)
 
     def reset(self, offset: int, length: int) -> None:
         """Leave out what nobody wants to have copied any more (block_copy_reset)."""
@@ -283,7 +285,7 @@ class BlockCopyState:
         self.in_flight.remove(task)
         self._in_flight_bytes -= task.length
         if failed:
-            self.copy_bitmap.mark(task.offset, min(task.end, self.length) - task.offset)
+            self.copy_bitmap.mark(task.offset, task.bytes)
         if self.progress is not None:
             self.progress.set_remaining(self.remaining())
 
@@ -300,7 +302,7 @@ class BlockCopyState:
 
     def launch(self, task: CopyTask) -> None:
         """Let the chunk complete in its turn: at once, after what delays say, or when a stall is released."""
-        offset, length = task.offset, min(task.end, self.length) - task.offset
+        offset, length = task.offset, task.bytes
         requests = self._requests(task)
         for faults, operation in _with_faults(requests):
             stall = faults.stall(operation, offset, length)
@@ -322,14 +324,13 @@ class BlockCopyState:
 
     def _fault_delay(self, task: CopyTask) -> int:
         """Nanoseconds that faults add to the chunk."""
-        offset, length = task.offset, min(task.end, self.length) - task.offset
+        offset, length = task.offset, task.bytes
         return sum(faults.delay(operation, offset, length) for faults, operation in _with_faults(self._requests(task)))
 
     def completes_at_once(self, task: CopyTask) -> bool:
         """Whether copying the chunk needs no I/O."""
         if task.zeroes:
-            length = min(task.end, self.length) - task.offset
-            return not self.target.waits_for_io("write-zeroes", task.offset, length)
+            return not self.target.zeroing_waits_for_io(task.offset, task.bytes)
         return self.needs_no_io
 
     def _check_target_has(self, offset: int, length: int) -> None:
@@ -345,7 +346,7 @@ class BlockCopyState:
 
         :raises StalledError: one of the requests waits at a breakpoint; the chunk is in flight as before.
         """
-        offset, length = task.offset, min(task.end, self.length) - task.offset
+        offset, length = task.offset, task.bytes
         reading = False
         try:
             if task.zeroes:
@@ -359,7 +360,7 @@ class BlockCopyState:
                 self.target.write(offset, data, compressed=self.compress)
         except OSError as error:
             self.end_task(task, failed=True)
-            return error.errno or errno.EIO, reading
+            return errno_of(error), reading
         if self.copy_range is not None and not task.zeroes:
             able = self.source.copies_ranges and self.target.copies_ranges
             self.copy_range = "full" if able else None
@@ -438,7 +439,7 @@ class BlockCopyState:
     @property
     def status_needs_io(self) -> bool:
         """Whether the source has to read its file before it knows what is allocated."""
-        return self.source.skip_filters().waits_for_io("status", 0, self.length)
+        return self.source.skip_filters().waits_for_io("status")
 
     def reset_unallocated(self, offset: int) -> int:
         """Leave out the clusters from ``offset``, where one begins, if the topmost layer does not have them.

@@ -25,7 +25,6 @@ class BlockCopyCall:
 
     __slots__ = (
         "_done",
-        "_found",
         "_in_flight",
         "_position",
         "_sleep",
@@ -65,7 +64,6 @@ class BlockCopyCall:
         self.cancelled = False
         self._done = done
         self._position = offset
-        self._found = False
         self._in_flight = 0
         self._waiting: CopyTask | None = None
         self._sleep: Task | None = None
@@ -100,7 +98,7 @@ class BlockCopyCall:
 
         :raises StalledError: it is stalled.
         """
-        next(task for task in self.state.in_flight if task.call is self and task is not self._waiting).run_now()
+        next(task for task in self.state.in_flight if task.call is self).run_now()
 
     def completed(self, task: CopyTask, failure: int, reading: bool) -> None:
         """A chunk of this call has ended."""
@@ -115,44 +113,46 @@ class BlockCopyCall:
 
     def _pump(self) -> None:
         """Put chunks in flight until a slot, the speed limit or the work runs out."""
-        if self.finished or self._sleep is not None:
-            return
+        assert not self.finished
         if self._waiting is not None:
             self._launch_waiting()
-        if self._waiting is None:
+        if not self._is_held:
             self._copy_rest()
-        while self._waiting is None and self._sleep is None and self._next():
-            pass
-        if self._waiting is None and self._sleep is None and not self._in_flight:
+        while not self._is_held and (task := self._next()) is not None:
+            self._submit(task)
+        if not self._is_held and not self._in_flight:
             self._round_ended()
+
+    @property
+    def _is_held(self) -> bool:
+        """Whether a chunk waits for a slot, or the speed limit lets none go."""
+        return self._waiting is not None or self._sleep is not None
 
     def _copy_rest(self) -> None:
         """Copy all that is left in one go, if nobody can tell the difference; nothing more is found then."""
-        if self.cancelled or self.failure or (self.offset, self.end) != (0, self.state.length):
-            return
-        alone = self.state.needs_no_io or self.state.scheduler.runs_exclusively(self._in_flight)
-        if alone and self.state.copy_rest():
-            self._found = False
-
-    def _next(self) -> bool:
-        """Make one chunk; False when there is nothing more to make in this round."""
         if self.cancelled or self.failure:
-            return False
-        task = self.state.start_task(self, self._position, self.end, self.max_chunk)
-        if task is None:
-            return False
-        self._found = True
+            return
+        if self.state.needs_no_io or self.state.scheduler.runs_exclusively(self._in_flight):
+            self.state.copy_rest()
+
+    def _next(self) -> CopyTask | None:
+        """Make one chunk; None when there is nothing more to make in this round."""
+        if self.cancelled or self.failure:
+            return None
+        return self.state.start_task(self, self._position, self.end, self.max_chunk)
+
+    def _submit(self, task: CopyTask) -> None:
+        """Put the chunk in flight, or let it wait for a slot; or give it up and sleep, if the speed limit says so."""
         limit, now = self.state.rate_limit, self.state.scheduler.now
-        delay = limit.delay(now, 0)
-        if delay > 0:
+        delay = limit.delay(now)
+        if delay:
             self.state.end_task(task, failed=True)
             self._sleep = self.state.scheduler.after(delay, self._wake, f"{self.label}: speed limit")
-            return False
-        limit.delay(now, task.length)
-        self._position = task.end
-        self._waiting = task
-        self._launch_waiting()
-        return True
+        else:
+            limit.delay(now, task.length)
+            self._position = task.end
+            self._waiting = task
+            self._launch_waiting()
 
     def _launch_waiting(self) -> None:
         """Put the chunk that waits for a slot in flight, or drop it after a failure (block_copy_task_run)."""
@@ -161,23 +161,20 @@ class BlockCopyCall:
         if self.failure:
             self._waiting = None
             self.state.end_task(task, failed=True)
-        elif self._in_flight >= self.max_workers:
-            return
-        elif self.state.completes_at_once(task):
-            # No I/O, no yield: QEMU's coroutine runs on.
+        elif self._in_flight < self.max_workers:
             self._waiting = None
-            self.failure, self.failed_reading = self.state.copy_chunk(task)
-        else:
-            self._waiting = None
-            self._in_flight += 1
-            task.label = f"{self.label}: copy {task.offset}+{task.length}"
-            self.state.launch(task)
+            if self.state.completes_at_once(task):
+                # No I/O, no yield: QEMU's coroutine runs on.
+                self.failure, self.failed_reading = self.state.copy_chunk(task)
+            else:
+                self._in_flight += 1
+                task.label = f"{self.label}: copy {task.offset}+{task.length}"
+                self.state.launch(task)
 
     def _round_ended(self) -> None:
-        """Go over the range again if something was found, since failures of others may have set bits again."""
+        """Go over the range again if failures of others have set bits again."""
         stopped = self.failure or self.cancelled
-        if not stopped and (self._found or self.state.copy_bitmap.any_dirty(self.offset, self.end)):
-            self._found = False
+        if not stopped and self.state.copy_bitmap.any_dirty(self.offset, self.end):
             self._position = self.offset
             self._pump()
             return

@@ -7,6 +7,8 @@ chunk goes at once and the next one after hours.
 
 from __future__ import annotations
 
+from qbitsim.engine.scheduler import NANOSECONDS
+
 SLICE = 100_000_000
 """Nanoseconds."""
 
@@ -20,18 +22,16 @@ class RateLimit:
     __slots__ = ("_dispatched", "_quota", "_slice_end", "_slice_start", "speed")
 
     def __init__(self) -> None:
-        self.speed = 0
-        self._quota = 0
-        self._slice_start = 0
-        self._slice_end = 0
-        self._dispatched = 0
+        self.set_speed(0)
+        self._slice_start = self._dispatched = 0
+        self._slice_end = -SLICE  # long over: the first slice begins with the first chunk
 
     def set_speed(self, speed: int) -> None:
         """Change the limit; what was dispatched in the slice still counts."""
         self.speed = speed
-        self._quota = max(1, speed // (1_000_000_000 // SLICE))
+        self._quota = max(1, speed * SLICE // NANOSECONDS)
 
-    def delay(self, now: int, length: int) -> int:
+    def delay(self, now: int, length: int = 0) -> int:
         """Nanoseconds to wait at the instant ``now`` before more may go, with ``length`` more bytes dispatched."""
         if not self.speed:
             return 0

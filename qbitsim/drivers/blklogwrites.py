@@ -16,6 +16,7 @@ from qbitsim.block.node import Child, Node
 from qbitsim.drivers.aligned import AlignedNode
 from qbitsim.drivers.driver import driver
 from qbitsim.drivers.options import Options, flag, passes_discards
+from qbitsim.errnos import errno_of
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.qapi.blockdev import BlockdevOptions, BlockdevRef
@@ -105,7 +106,7 @@ class BlklogwritesNode(AlignedNode):
         try:
             magic, version, entries, sector = _SUPER.unpack(self._log.read(0, _SUPER.size))
         except OSError as error:
-            raise QmpError(f"Could not read log superblock: {os.strerror(error.errno or 0)}") from None
+            raise QmpError(f"Could not read log superblock: {os.strerror(errno_of(error))}") from None
         if magic != _MAGIC:
             raise QmpError("Invalid log superblock magic")
         if version != _VERSION:
@@ -120,7 +121,7 @@ class BlklogwritesNode(AlignedNode):
         try:
             _, count, flags, _ = _ENTRY.unpack(self._log.read(self._next * sector, _ENTRY.size))
         except OSError as error:
-            raise QmpError(f"Failed to read log entry {index}: {os.strerror(error.errno or 0)}") from None
+            raise QmpError(f"Failed to read log entry {index}: {os.strerror(errno_of(error))}") from None
         if flags & ~_ALL_FLAGS:
             raise QmpError(f"Invalid flags 0x{flags:x} in log entry {index}")
         self._next += 1 + (0 if flags & _DISCARD else count)

@@ -11,6 +11,7 @@ from qbitsim.block.node import Child, Node
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.filename_options import protocol_options
 from qbitsim.drivers.options import Options, flag, passes_discards
+from qbitsim.errnos import errno_of
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.failures import io_error
@@ -120,7 +121,7 @@ class BlkverifyNode(DriverNode, FilterNode):
                 numbers.append(0)
             except OSError as error:
                 answers.append(None)
-                numbers.append(-(error.errno or errno.EIO))
+                numbers.append(-errno_of(error))
         if numbers[0] != numbers[1]:
             _end(f"{where} return value mismatch {numbers[0]} != {numbers[1]}")
         if numbers[0]:

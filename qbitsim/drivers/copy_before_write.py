@@ -23,6 +23,7 @@ from qbitsim.drivers.file import image_below
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.enums import StrEnum
+from qbitsim.errnos import errno_of
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.failures import io_error
@@ -206,7 +207,7 @@ class CopyBeforeWriteNode(FilterDriverNode):
         except OSError as error:
             if not self.break_snapshot:
                 raise
-            self.snapshot_error = error.errno or errno.EIO
+            self.snapshot_error = errno_of(error)
             return
         assert self.done_bitmap is not None
         self.done_bitmap.mark(start, end - start)
@@ -328,8 +329,8 @@ def insert_filter(
         graph.changing()  # to close the node without a name
         raise QmpError(f"Could not create node: {error.desc}") from None
     try:
-        graph.attach(node, "file", source, 0, perms.ALL)
-        graph.attach(node, "target", target, 0, perms.ALL)
+        graph.attach(node, "file", source)
+        graph.attach(node, "target", target)
         check_minimum_cluster(minimum_cluster)
     except QmpError as error:
         graph.changing()  # bdrv_open_driver gives up the file before the node is closed

@@ -134,7 +134,7 @@ def _append(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter
     _register(graph, top, name)
     try:
         with graph.drained(node):
-            graph.attach(top, "backing", node, 0, perms.ALL, is_part=True)
+            graph.attach(top, "backing", node, is_part=True)
             graph.insert_above(node, top)
     except QmpError:
         graph.release(top)
@@ -148,7 +148,7 @@ def _insert(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter
     top.implicit = name is None
     _register(graph, top, name)
     try:
-        graph.attach(top, "file", node, 0, perms.ALL)
+        graph.attach(top, "file", node)
         with graph.drained(node):
             graph.insert_above(node, top)
     except QmpError:
@@ -183,7 +183,7 @@ def commit_top_below(graph: Graph, node: Node, backing: Node) -> Iterator[None]:
     top = CommitTopNode(graph)
     top.implicit = top.held = True
     graph.register(top, None)
-    graph.attach(top, "backing", backing, 0, perms.ALL)
+    graph.attach(top, "backing", backing)
     graph.changing()
     graph.replace_child(edge, top)
     graph.refresh_permissions(node)

@@ -178,9 +178,9 @@ class NbdNode(DriverNode):
         """If the server takes zero-writes at all."""
         return self.export.zeroes
 
-    def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
+    def waits_for_io(self, operation: str) -> bool:
         """The server is always asked, for the status of a range too; if it has gone, a request fails at once."""
-        del operation, offset, length
+        del operation
         return self.export.is_connected or self.export.wanted.reconnect_delay > 0
 
     @property

@@ -122,9 +122,9 @@ class NullNode(DriverNode):
         """It does, without faults."""
         return self.faults is None
 
-    def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
+    def waits_for_io(self, operation: str) -> bool:
         """Unless it is made to be slow the driver is a coroutine that runs through (null_co_common, block/null.c)."""
-        return super().waits_for_io(operation, offset, length) and (bool(self.latency) or self.faults is not None)
+        return super().waits_for_io(operation) and (bool(self.latency) or self.faults is not None)
 
     def take_clusters(self, source: Node, chosen: Bits, cluster_size: int) -> bool:
         """Forget them."""
@@ -182,6 +182,6 @@ class NullAioNode(NullNode):
 
     __slots__ = ()
 
-    def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
+    def waits_for_io(self, operation: str) -> bool:
         """The answer comes later."""
-        return Node.waits_for_io(self, operation, offset, length)
+        return Node.waits_for_io(self, operation)

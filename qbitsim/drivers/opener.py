@@ -20,7 +20,6 @@ from qbitsim.drivers.filename_options import innermost, protocol_options
 from qbitsim.drivers.not_emulated import NOT_EMULATED, known_format, other_format
 from qbitsim.drivers.options import Options, check_detect_zeroes, file_options, flag
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.files import permissions as perms
 from qbitsim.files.failures import failure_text
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
@@ -283,7 +282,7 @@ class Opener:
 
     def _attach_below(self, layer: _Layer, below: Node | None) -> None:
         if below is not None and layer.backing is not None:
-            self.graph.attach(layer.node, "backing", below, 0, perms.ALL)
+            self.graph.attach(layer.node, "backing", below)
             if layer.backing.named:
                 below.probed = layer.backing.probed
                 layer.node.named_backing = below
@@ -331,13 +330,13 @@ class Opener:
         else:
             assert isinstance(given, dict)
             node = self._open(given, file_options(options) if inherited is None else inherited)
-        self.graph.attach(parent, name, node, 0, perms.ALL)
+        self.graph.attach(parent, name, node)
 
     def open_format(self, node: Node, file: Node, options: Options) -> None:
         """Give a format, or a filter, its name and its file, which is open already."""
         self._probe(file)
         self.register(node, options)
-        self.graph.attach(node, "file", file, 0, perms.ALL)
+        self.graph.attach(node, "file", file)
 
     def _probe(self, file: Node) -> None:
         """Look what format a file has, as QEMU does whatever the options say: a user of it comes and goes.

@@ -347,17 +347,17 @@ class Qcow2Node(DriverNode):
                 self.note_write_end(end)
         return True
 
-    def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
-        """Not to zero what slices of the L2 tables in memory say, and for a status only once.
+    def waits_for_io(self, operation: str) -> bool:
+        """For a status only once.
 
         Then it looks whether the metadata were preallocated, for which it needs the first refcounts; writing may have
         read them already (qcow2_co_block_status and qcow2_detect_metadata_preallocation).
         """
-        if operation == "status":
-            return not (self._counted or self._written)
-        if operation != "write-zeroes" or self._watched:
-            return True
-        return not self._written.has_slices(offset, length)
+        return operation != "status" or not (self._counted or self._written)
+
+    def zeroing_waits_for_io(self, offset: int, length: int) -> bool:
+        """Unless slices of the L2 tables in memory say what is there."""
+        return self._watched or not self._written.has_slices(offset, length)
 
     def reads_nothing(self, offset: int, length: int) -> bool:
         """Clusters of zeroes, and those that no layer has (qcow2_co_preadv_part)."""

@@ -126,7 +126,7 @@ class QuorumNode(DriverNode, OwnLengthNode):
         name = f"children.{self.next_child}"
         if node is self:
             raise QmpError(f"Making '{node.name}' a {name} child of '{self.name}' would create a cycle")
-        self.graph.attach(self, name, node, 0, perms.ALL)
+        self.graph.attach(self, name, node)
         self.next_child += 1
 
     def remove_child(self, child: Child) -> None:

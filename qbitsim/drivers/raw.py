@@ -149,9 +149,13 @@ class RawNode(DriverNode, OwnLengthNode):
         del child
         return perm, shared & ~perms.RESIZE if self._is_part else shared
 
-    def waits_for_io(self, operation: str, offset: int, length: int) -> bool:
+    def waits_for_io(self, operation: str) -> bool:
         """Whether the file does."""
-        return self._file.waits_for_io(operation, self.offset + offset, length)
+        return self._file.waits_for_io(operation)
+
+    def zeroing_waits_for_io(self, offset: int, length: int) -> bool:
+        """Whether the file does."""
+        return self._file.zeroing_waits_for_io(self.offset + offset, length)
 
     def delay(self, operation: str, length: int) -> int:
         """As long as the file."""

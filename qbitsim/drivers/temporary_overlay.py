@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.files import permissions as perms
-
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
     from qbitsim.drivers.opener import Opener
@@ -42,6 +40,6 @@ def add_temporary_overlay(opener: Opener, node: Node, *, read_only: bool) -> Nod
         )
     finally:
         graph.images.remove(name)
-    graph.attach(overlay, "backing", node, 0, perms.ALL)
+    graph.attach(overlay, "backing", node)
     overlay.options = {**overlay.options, "backing": node.name}
     return overlay

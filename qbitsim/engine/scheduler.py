@@ -88,8 +88,7 @@ class _Pending:
         self.task = task
 
     def run(self) -> None:
-        if self.task.pending:
-            self.scheduler.run(self.task)
+        self.scheduler.complete(self.task)
 
 
 class Scheduler:
@@ -262,6 +261,11 @@ class Scheduler:
         assert callback is not None
         self.steps += 1
         callback()
+
+    def complete(self, task: Task | None) -> None:
+        """Run ``task`` now, unless it has run, was cancelled or is None."""
+        if task is not None and task.pending:
+            self.run(task)
 
     def run_until_idle(self, limit: int | None = None) -> int:
         """Run tasks until none is due, or ``limit`` of them; return how many ran."""

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from qbitsim.errnos import errno_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import ClassVar
@@ -38,7 +40,7 @@ def step(text: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror if isinstance(error, StepError) else os.strerror(error.errno or 0)
+        reason = error.strerror if isinstance(error, StepError) else os.strerror(errno_of(error))
         raise StepError(error.errno, f"{text}: {reason}") from None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
+from qbitsim.errnos import errno_of
 from qbitsim.errors import WouldWaitError
 from qbitsim.files.faults import StalledError
 from qbitsim.qemu_io.run import filled
@@ -112,7 +113,7 @@ class GuestActivity:
             self._task = None
             return
         except OSError as error:
-            self.failures.append(error.errno or 0)
+            self.failures.append(errno_of(error))
         self.done += 1
         self._plan()
 

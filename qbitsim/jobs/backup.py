@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from qbitsim.copying.block_copy import MAXIMUM_WORKERS, BlockCopyState
 from qbitsim.copying.copy_call import BlockCopyCall
 from qbitsim.drivers.copy_before_write import drop_filter, insert_filter
+from qbitsim.errnos import errno_of
 from qbitsim.errors import QmpError
 from qbitsim.jobs.job import Job
 from qbitsim.jobs.job_list import JobList
@@ -102,13 +103,9 @@ class BackupJob(Job):
             self.state.skip_unallocated = True
         self.progress.set_remaining(bitmap.count)
         if sync == "top" and self.state.status_needs_io:
-            self._looking = self.jobs.scheduler.soon(self._looked, f"{self.id}: look up what is allocated")
+            self._looking = self.jobs.scheduler.soon(self._begin, f"{self.id}: look up what is allocated")
         else:
             self._begin()
-
-    def _looked(self) -> None:
-        self._looking = None
-        self._begin()
 
     def _begin(self) -> None:
         sync = self.options.sync
@@ -118,7 +115,7 @@ class BackupJob(Job):
                 while offset < self.state.length:
                     offset = self.state.reset_unallocated(offset)
             except OSError as error:
-                self._finish(error.errno or errno.EIO)
+                self._finish(errno_of(error))
                 return
             self.state.skip_unallocated = False
         if sync == "none":
@@ -191,7 +188,6 @@ class BackupJob(Job):
         if policy == "report":
             self._finish(number)
             return
-        self._call = None
         if policy == "stop":
             self.stop_for_error(number)
             self._pause_point(self._copy)
@@ -218,8 +214,7 @@ class BackupJob(Job):
 
     def finish_in_flight(self) -> None:
         """Complete the look-up, or the chunks, in flight."""
-        if self._looking is not None:
-            self.jobs.scheduler.run(self._looking)
+        self.jobs.scheduler.complete(self._looking)
         if self._call is not None:
             self._call.finish_in_flight()
 
@@ -333,11 +328,7 @@ def _create_job(
     identifier = options.job_id if options.job_id is not None else filter_.device_name
     with jobs.graph.change():
         job = BackupJob(jobs, identifier, options, filter_, txn)
-        try:
-            job.use("main node", filter_)
-        except QmpError:
-            job.early_fail()
-            raise
+        job.use("main node", filter_)
     if options.speed < 0:
         job.early_fail()
         raise QmpError("Parameter 'speed' expects a non-negative value")

@@ -12,13 +12,13 @@ The active layer is committed by a mirror, see :mod:`qbitsim.jobs.mirror`.
 
 from __future__ import annotations
 
-import errno
 from functools import partial
 from typing import TYPE_CHECKING
 
 from qbitsim.block.chain import status_above
 from qbitsim.block.drive import Drive
 from qbitsim.drivers.job_filters import drop_filter, insert_commit_top
+from qbitsim.errnos import errno_of
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
@@ -39,14 +39,14 @@ class CommitOptions:
     :ivar filter_node_name: None for a hidden one.
     """
 
-    job_id: str | None = None
-    backing_name: str | None = None
+    job_id: str | None
+    backing_name: str | None
     base_name: str
-    speed: int = 0
-    on_error: str = "report"
-    auto_finalize: bool = True
-    auto_dismiss: bool = True
-    filter_node_name: str | None = None
+    speed: int
+    on_error: str
+    auto_finalize: bool
+    auto_dismiss: bool
+    filter_node_name: str | None
 
 
 class CommitJob(LoopJob):
@@ -66,7 +66,7 @@ class CommitJob(LoopJob):
         self.top = top
         self.base = base
         self.filter: Node | None = None
-        self.base_was_read_only = False
+        self.base_was_read_only = base.read_only
         needed = perms.CONSISTENT_READ | perms.WRITE | (perms.RESIZE if base.length < top.length else 0)
         self.writer = Drive(jobs.graph, "", perm=needed, shared=perms.CONSISTENT_READ | perms.WRITE_UNCHANGED)
         self.reader = Drive(jobs.graph, "", perm=0, shared=perms.ALL)
@@ -78,7 +78,6 @@ class CommitJob(LoopJob):
         :raises QmpError: about the filter's name, or if somebody else does not allow it.
         """
         graph, base, top = self.jobs.graph, self.base, self.top
-        self.base_was_read_only = base.read_only
         if base.read_only:
             set_writable(graph, base, writable=True)
         self.filter = insert_commit_top(graph, top, self.options.filter_node_name)
@@ -92,15 +91,12 @@ class CommitJob(LoopJob):
     # -- the work
 
     def _run(self) -> None:
-        failure = grow(self.base, self.top.length)
-        if failure:
-            self._finish(failure)
-            return
         self.progress.set_remaining(self.top.length)
-        if self.top.length:
-            self._wait_for_quota(self._piece)
+        failure = grow(self.base, self.top.length)
+        if failure or not self.top.length:
+            self._finish(failure)
         else:
-            self._finish(0)
+            self._wait_for_quota(self._piece)
 
     def _piece(self) -> None:
         if self.is_cancelled:
@@ -108,22 +104,21 @@ class CommitJob(LoopJob):
             return
         offset, reading, waits = self._offset, True, False
         try:
-            status = status_above(self.top, self.base, offset, min(CHUNK, self.top.length - offset))
+            status = status_above(self.top, self.base, offset, CHUNK)
             if status.allocated:
                 if status.zero and self.jobs.profile.commit_keeps_zeroes:
                     reading = False
-                    waits = self.base.waits_for_io("write-zeroes", offset, status.length)
+                    waits = self.base.zeroing_waits_for_io(offset, status.length)
                     self.base.write_zeroes(offset, status.length, unmap=True)
                 else:
-                    waits = self.top.waits_for_io("read", offset, status.length)
-                    waits = waits or self.base.waits_for_io("write", offset, status.length)
+                    waits = self.top.waits_for_io("read") or self.base.waits_for_io("write")
                     data = self.top.read(offset, status.length)
                     reading = False
                     self.base.write(offset, data)
                 self._owe(self.top, self.base, status.length)
         except OSError as error:
-            if self._react(self.options.on_error, error.errno or errno.EIO, reading=reading) == "report":
-                self._finish(error.errno or errno.EIO)
+            if self._react(self.options.on_error, errno_of(error), reading=reading) == "report":
+                self._finish(errno_of(error))
             else:
                 self._wait_for_quota(self._piece)
             return
@@ -152,7 +147,6 @@ class CommitJob(LoopJob):
         """Let what is above the top use the base (commit_prepare, bdrv_drop_intermediate)."""
         graph, filter_ = self.jobs.graph, self.filter
         assert filter_ is not None
-        self.unfreeze()
         overlays = [node for node in filter_.parent_nodes if node.supports_backing]
         self.writer.eject()
         with graph.kept(self.base):
@@ -171,7 +165,6 @@ class CommitJob(LoopJob):
             self.early_fail()
             if self.filter is not None:
                 drop_filter(graph, self.filter, self.top)
-                self.filter = None
 
     def _abort(self) -> None:
         """Take the filter out, once no blocker is left that it needs (commit_abort)."""
@@ -181,7 +174,6 @@ class CommitJob(LoopJob):
             self.detach_all()
             if self.filter is not None:
                 drop_filter(graph, self.filter, self.top)
-                self.filter = None
 
     def _clean(self) -> None:
         """The layers stay in use until the job is dismissed (commit_clean, block_job_free)."""

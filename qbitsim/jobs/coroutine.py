@@ -43,7 +43,7 @@ class Coroutine:
 
     def _wait_for_start(self) -> None:
         self.pause_count = 1
-        self.paused = True
+        self.paused = False
         self.busy = False
         self.started = False
         self.deferred = False
@@ -56,7 +56,6 @@ class Coroutine:
         self.started = True
         self.pause_count -= 1
         self.busy = True
-        self.paused = False
         self.transition(JobStatus.RUNNING)
         self._pause_point(self._run)
 
@@ -78,13 +77,10 @@ class Coroutine:
 
     def _yield(self, then: Continuation) -> None:
         """Wait to be entered, unless cancelled, with a pause point behind (job_yield)."""
-        if self.is_cancelled:
-            then()
-            return
-        self._after_pause = then
-        if self.pause_count:
+        if self.pause_count or self.is_cancelled:
             self._pause_point(then)
         else:
+            self._after_pause = then
             self.busy = False
             self._continuation = self._entered
 

@@ -61,9 +61,7 @@ class ImageJob(BackgroundJob):
 
     def finish_in_flight(self) -> None:
         """The next step is taken at once."""
-        if self._timer is not None and not self.deferred:
-            self._timer.cancel()
-            self.wake()
+        self.jobs.scheduler.complete(self._timer)
 
     def _check(self) -> None:
         try:

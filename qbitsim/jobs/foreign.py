@@ -37,7 +37,7 @@ class ForeignJob(Job):
             self._yield(self._run)
             return
         if self._outcome == 0:
-            self.progress.done(self.progress.total - self.progress.current)
+            self.progress.done(self.progress.total)
         self._finish(self._outcome or 0)
 
     def finish(self) -> None:

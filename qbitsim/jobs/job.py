@@ -225,10 +225,9 @@ class Job(JobVerbs):
             node = edge.node
 
     def unfreeze(self) -> None:
-        """Allow it again; the second call does nothing."""
+        """Allow it again, once the job is over."""
         for edge in self._frozen:
             edge.frozen -= 1
-        self._frozen.clear()
 
     def detach_all(self) -> None:
         """Let all nodes go (block_job_remove_all_bdrv)."""
@@ -268,8 +267,7 @@ class Job(JobVerbs):
         """
         while self.busy and not self.completed:
             self.jobs.scheduler.run_before_io()
-            if self.busy and not self.completed:
-                self.finish_in_flight()
+            self.finish_in_flight()
 
     def finish_flush(self) -> None:
         """Complete a flush that is in flight, for which another flush of that node waits: there is none."""
@@ -281,9 +279,9 @@ class Job(JobVerbs):
 
     def _finish(self, ret: int) -> None:
         """The work has ended with ``ret``, 0 or an errno."""
+        assert self.busy
         self.ret = ret
         self.deferred = True
-        self.busy = True
         self.jobs.scheduler.bottom_half(self._exit)
 
     def stop_for_error(self, number: int) -> None:
@@ -304,7 +302,6 @@ class Job(JobVerbs):
     def early_fail(self) -> None:
         """Give up a job that was never started and never worked (job_early_fail)."""
         assert self.status is JobStatus.CREATED
-        self.deferred = True
         self._leave_txn()
         self.transition(JobStatus.NULL)
         self._leave_list()
@@ -419,9 +416,6 @@ class Job(JobVerbs):
             self.txn.jobs.remove(self)
 
     def _do_dismiss(self) -> None:
-        self.busy = False
-        self.paused = False
-        self.deferred = True
         self.transition(JobStatus.NULL)
         self._leave_list()
 

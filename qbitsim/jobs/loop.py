@@ -13,6 +13,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.copying.ratelimit import RateLimit
+from qbitsim.errnos import errno_of
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
@@ -69,11 +70,11 @@ class LoopJob(Job):
         if not self.is_cancelled and not self.pause_count:
             scheduler, label = self.jobs.scheduler, f"{self.id}: next piece"
             if delay:
-                self._timer = scheduler.after(delay, self._due, label)
+                self._timer = scheduler.after(delay, self.enter, label)
             elif self._did_io:
-                self._timer = scheduler.soon(self._due, label)
+                self._timer = scheduler.soon(self.enter, label)
             else:
-                self._timer = scheduler.before_io(self._due, label)
+                self._timer = scheduler.before_io(self.enter, label)
         self._did_io = False
         self._yield(self._slept)
 
@@ -81,24 +82,16 @@ class LoopJob(Job):
         """Throttled nodes put the next piece off."""
         self._owed += max(source.delay("read", length), target.delay("write", length))
 
-    def _due(self) -> None:
-        self._timer = None
-        self.enter()
-
     def wake_if_due(self) -> None:
         """Go on if the sleep is over."""
         if self._timer is not None and self._timer.when <= self.jobs.scheduler.now:
-            self._timer.cancel()
-            self._due()
+            self.enter()
 
     def _entered(self) -> None:
-        self._cancel_timer()
-        super()._entered()
-
-    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        super()._entered()
 
     def _slept(self) -> None:
         then, self._after_sleep = self._after_sleep, None
@@ -107,7 +100,7 @@ class LoopJob(Job):
 
     def _wait_for_quota(self, then: Continuation) -> None:
         """Go on with ``then`` once the speed limit allows it."""
-        self._after_quota(then, self.limit.delay(self.jobs.scheduler.now, 0))
+        self._after_quota(then, self.limit.delay(self.jobs.scheduler.now))
 
     def _after_quota(self, then: Continuation, delay: int) -> None:
         if delay and self.jobs.profile.speed_survives_pauses:
@@ -126,11 +119,7 @@ class LoopJob(Job):
     def _after_io(self, then: Continuation) -> None:
         """Go on with ``then`` when the I/O of a piece has ended."""
         self._wait_for_io(then)
-        self._io = self.jobs.scheduler.soon(self._io_ended, f"{self.id}: copied")
-
-    def _io_ended(self) -> None:
-        self._io = None
-        self.wake()
+        self._io = self.jobs.scheduler.soon(self.wake, f"{self.id}: copied")
 
     def _wait_at(self, stall: Stall, then: Continuation) -> None:
         """Go on with ``then``, which makes a request again, once that is let go on."""
@@ -140,7 +129,7 @@ class LoopJob(Job):
 
     def _released(self) -> None:
         self._stall = None
-        self._io = self.jobs.scheduler.soon(self._io_ended, f"{self.id}: resumed request")
+        self._io = self.jobs.scheduler.soon(self.wake, f"{self.id}: resumed request")
 
     @property
     def stall(self) -> Stall | None:
@@ -154,8 +143,7 @@ class LoopJob(Job):
         """
         if self._stall is not None:
             raise StalledError(self._stall)
-        if self._io is not None:
-            self.jobs.scheduler.run(self._io)
+        self.jobs.scheduler.complete(self._io)
 
     # -- errors
 
@@ -177,7 +165,7 @@ def grow(node: Node, length: int) -> int:
         if node.length < length:
             node.truncate(length)
     except OSError as error:
-        return error.errno or errno.EIO
+        return errno_of(error)
     except QmpError:
         return errno.ENOTSUP
     return 0

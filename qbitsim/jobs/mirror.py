@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.block.chain import status_waits
 from qbitsim.block.drive import Drive
+from qbitsim.errnos import errno_of
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from qbitsim.files.faults import Stall
     from qbitsim.jobs.job_list import JobList
 
+DEFAULT_BUFFER = 10 << 20
+"""Bytes of a run, and of what is in flight, if nobody asks for another length (DEFAULT_MIRROR_BUF_SIZE)."""
+
 REPLACE_BLOCKER = "block device is in use by block-job-complete"
 """Why operations on a node are refused that the target is about to replace."""
 
@@ -54,7 +58,7 @@ class MirrorJob(LoopJob):
     kind: ClassVar[str] = "mirror"
 
     __slots__ = (
-        *("_completing", "_delay", "_drained", "_ending", "_error_text", "_flushing", "_idle", "_in_drain"),
+        *("_buffer", "_completing", "_delay", "_ending", "_error_text", "_flushing", "_idle", "_in_drain"),
         *("_looks_first", "_operations", "_replaced", "_run_left", "_waiting"),
         *("actively_synced", "copy_mode", "dirty", "filter", "options", "source", "target", "user"),
     )
@@ -77,13 +81,13 @@ class MirrorJob(LoopJob):
             needed |= perms.RESIZE if target.length < self.source.length else 0
             shared |= perms.CONSISTENT_READ | perms.WRITE
         self.user = Drive(jobs.graph, "", perm=needed, shared=shared)
-        self._operations = MirrorOperations(jobs.scheduler, options.buffer)
+        self._buffer = options.buffer or DEFAULT_BUFFER
+        self._operations = MirrorOperations(jobs.scheduler, self._buffer)
         self._run_left: tuple[int, int] | None = None
         self._waiting = False
         self._delay = 0
         self._completing = False
         self._replaced: Node | None = None
-        self._drained = False
         self._in_drain = False
         self._ending: Task | None = None
         self._flushing: Task | None = None
@@ -98,7 +102,7 @@ class MirrorJob(LoopJob):
         assert owner is not None
         granularity = self.options.granularity or self.target.node.default_granularity
         self.target.track_clusters(self.source.length, granularity)
-        self.dirty = MirrorDirty(self.source, owner, granularity, self.options.buffer)
+        self.dirty = MirrorDirty(self.source, owner, granularity, self._buffer)
         self.dirty.bitmap.disabled = on_filter or self.copy_mode != "background"
         if not on_filter:
             # Whoever uses the source below the filter writes to its bitmap alone.
@@ -162,15 +166,14 @@ class MirrorJob(LoopJob):
 
     def guest_wrote(self, kind: str, offset: int, length: int, data: bytes) -> None:
         """The source has a guest's write: copy it at once, or note it."""
-        dirty = self.dirty
-        if dirty is None or self.deferred:
+        assert self.dirty is not None
+        if self.deferred:
             return
         if self.copy_mode == "background":
-            self.actively_synced = False
-            dirty.mark(offset, length)
+            self.dirty.mark(offset, length)
             self._wake_up()
-            return
-        self._copy_at_once(kind, offset, length, data)
+        else:
+            self._copy_at_once(kind, offset, length, data)
 
     def _copy_at_once(self, kind: str, offset: int, length: int, data: bytes) -> None:
         assert self.dirty is not None
@@ -188,7 +191,7 @@ class MirrorJob(LoopJob):
                 self.target.write_zeroes(offset, length, unmap=False)
         except OSError as error:
             self.dirty.mark(offset, length)
-            self._failed(error.errno or errno.EIO, reading=False)
+            self._failed(errno_of(error), reading=False)
         except StalledError:
             self.dirty.mark(offset, length)
             self.progress.total -= length
@@ -198,7 +201,7 @@ class MirrorJob(LoopJob):
     def _wake_up(self) -> None:
         if self._idle and not self.pause_count:
             self._idle = False
-            self._timer = self.jobs.scheduler.soon(self._due, f"{self.id}: guest write")
+            self._timer = self.jobs.scheduler.soon(self.enter, f"{self.id}: guest write")
 
     # -- the work
 
@@ -217,10 +220,8 @@ class MirrorJob(LoopJob):
             if source.length and not self.options.copy_nothing:
                 self._find_dirty()
         except OSError as error:
-            self._end(error.errno or errno.EIO)
+            self._end(errno_of(error))
             return
-        assert self.dirty is not None
-        self.dirty.restart()
         self._round()
 
     def _find_dirty(self) -> None:
@@ -231,8 +232,9 @@ class MirrorJob(LoopJob):
         if self.jobs.profile.mirror_knows_zeroes:
             self.target.track_zeroes(source.length, dirty.bitmap.granularity)
             # That may take its time, too, or not: which comes first, the reply or the end of it, is a race on QEMU.
-            self._looks_first = self._looks_first or source.skip_filters().waits_for_io("read", 0, 1)
-        if self.target.read_as_zeroes(source.length, self.options):
+            self._looks_first = self._looks_first or source.skip_filters().waits_for_io("read")
+        must, does = self.options.zero_target, self.options.target_is_zero
+        if self.target.read_as_zeroes(source.length, must=must, does=does):
             dirty.mark_allocated(self.options.base)
         else:
             dirty.mark(0, source.length)
@@ -259,7 +261,7 @@ class MirrorJob(LoopJob):
                 return
             delay = self._delay
             if self.jobs.profile.speed_survives_pauses:
-                delay = self.limit.delay(self.jobs.scheduler.now, 0)
+                delay = self.limit.delay(self.jobs.scheduler.now)
             if delay and not (self.ready and not (self._completing or self.cancelled)):
                 self._after_quota(self._round, delay)
                 return
@@ -283,7 +285,7 @@ class MirrorJob(LoopJob):
             if self.target.unflushed or self._looks_first:
                 # Flushing what was written takes a turn, and so does the first look at the source.
                 self.target.unflushed = self._looks_first = False
-                self._flushing = self.jobs.scheduler.soon(self._flushed, f"{self.id}: flush the target")
+                self._flushing = self.jobs.scheduler.soon(self._caught_up, f"{self.id}: flush the target")
                 return
             if not self._flush():
                 self._round()
@@ -299,10 +301,6 @@ class MirrorJob(LoopJob):
         else:
             self._round()
 
-    def _flushed(self) -> None:
-        self._flushing = None
-        self._caught_up()
-
     def _become_ready(self) -> None:
         self.transition(JobStatus.READY)
         data = {"device": self.id, "len": self.length, "offset": self.offset, "speed": self.speed, "type": self.kind}
@@ -317,13 +315,11 @@ class MirrorJob(LoopJob):
         self._ending = self.jobs.scheduler.soon(self._ended, f"{self.id}: drain the source")
 
     def _ended(self) -> None:
-        self._ending = None
-        self._drained = True
         self.source.drained_begin()
         self._let_requests_end()
-        if self.dirty is not None and self.dirty.count and not (self.ret or self.is_cancelled):
+        assert self.dirty is not None
+        if self.dirty.count and not (self.ret or self.is_cancelled):
             # A guest has written since the last look, which is taken anew (mirror_run, block/mirror.c, QEMU 10.0).
-            self._drained = False
             self.source.drained_end()
             self._round()
         else:
@@ -356,13 +352,11 @@ class MirrorJob(LoopJob):
         """
         self._operations.complete_all()
         self.finish_flush()
-        if self._ending is not None:
-            self.jobs.scheduler.run(self._ending)
+        self.jobs.scheduler.complete(self._ending)
 
     def finish_flush(self) -> None:
         """Flush the target now, if that is what comes next (bdrv_co_flush, block/io.c, waits for active_flush_req)."""
-        if self._flushing is not None:
-            self.jobs.scheduler.run(self._flushing)
+        self.jobs.scheduler.complete(self._flushing)
 
     def _entered(self) -> None:
         self._idle = False
@@ -372,7 +366,7 @@ class MirrorJob(LoopJob):
         try:
             self.target.flush()
         except OSError as error:
-            self._failed(error.errno or errno.EIO, reading=False)
+            self._failed(errno_of(error), reading=False)
             return False
         return True
 
@@ -391,7 +385,7 @@ class MirrorJob(LoopJob):
         dirty = self.dirty
         assert dirty is not None
         if self._run_left is None:
-            if not dirty.count or self._operations.is_full(0):
+            if not dirty.count or self._operations.is_full(1):
                 return False
             self._run_left = dirty.take_run()
         while self._run_left is not None:
@@ -439,10 +433,10 @@ class MirrorJob(LoopJob):
             self._transfer(operation)
         except StalledError as error:
             self._operations.suspend(operation, error.stall)
-            return
-        if self._waiting and not (self._operations and self._pausing):
-            self._waiting = False
-            self.wake()
+        else:
+            if self._waiting and not (self._operations and self._pausing):
+                self._waiting = False
+                self.wake()
 
     @property
     def _pausing(self) -> bool:
@@ -463,7 +457,7 @@ class MirrorJob(LoopJob):
                 self.target.write(offset, data)
         except OSError as error:
             self.dirty.mark(offset, length)
-            self._failed(error.errno or errno.EIO, reading=reading)
+            self._failed(errno_of(error), reading=reading)
             return
         self.target.note_copied(offset, length)
         self.progress.done(length)
@@ -482,13 +476,12 @@ class MirrorJob(LoopJob):
         failure = 0
         filter_, graph, source, target = self.filter, self.jobs.graph, self.source, self.target.node
         if filter_ is None:
-            return 0
+            return failure
         self.filter = None
         self.unfreeze()
         filter_.watcher, filter_.held = None, False
-        if self.dirty is not None:
-            self.dirty.release()
-            self.dirty = None
+        assert self.dirty is not None
+        self.dirty.release()
         with graph.kept(source, filter_, target):
             self.user.eject()
             with graph.drained(filter_), graph.drained(target):
@@ -500,13 +493,11 @@ class MirrorJob(LoopJob):
                     failure = errno.EPERM
                 if self._replaced is not None:
                     self._replaced.blockers.remove(REPLACE_BLOCKER)
-                    self._replaced = None
                 self.detach_all()
                 graph.remove_above(filter_, filter_.children[0].node)
                 if self.ret and self.options.restore_read_only:
                     restore_read_only(graph, target)
-            if self._drained:
-                source.drained_end()
+            source.drained_end()
         return failure
 
 

@@ -46,7 +46,7 @@ class MirrorDirty:
         """Mark what the layers of the source above ``base`` hold (mirror_dirty_init)."""
         source, offset = self._source, 0
         while offset < source.length:
-            status = status_above(source, base, offset, source.length - offset)
+            status = status_above(source, base, offset, source.length)
             if status.allocated:
                 self.bitmap.mark(offset, status.length)
             offset += status.length
@@ -59,16 +59,12 @@ class MirrorDirty:
         unit, bits, stop = self.bitmap.granularity, self.bitmap.bits, offset + length
         if offset % unit and bits.get(offset // unit):
             offset = min(offset - offset % unit + unit, stop)
-        if stop % unit and offset < stop and bits.get(stop // unit):
+        if stop % unit and bits.get(stop // unit):
             stop = max(stop - stop % unit, offset)
         first, last = -(-offset // unit) * unit, stop - stop % unit
         if first < last:
             self.bitmap.reset(first, last - first)
         return offset, stop - offset
-
-    def restart(self) -> None:
-        """Take runs from the beginning on."""
-        self._iterator.restart(0)
 
     def take_run(self) -> tuple[int, int]:
         """Take out the next run of dirty chunks, of which there must be one: offset and length in bytes."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from qbitsim.drivers.opener import Opener
 from qbitsim.errors import QmpError
-from qbitsim.files import permissions as perms
 from qbitsim.jobs.loop import set_writable
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def give_backing(jobs: JobList, target: Node, options: MirrorOptions) -> int:
     node = target.skip_filters()
     backing = options.new_backing
     if backing is not None and node.supports_backing and node.backing is None:
-        jobs.graph.attach(node, "backing", backing, 0, perms.ALL)
+        jobs.graph.attach(node, "backing", backing)
     if options.opens_backing:
         try:
             Opener(jobs.graph, on_filter=jobs.profile.backup_bitmap_on_filter).open_backing(node)

@@ -47,7 +47,7 @@ class MirrorOperation:
         :raises StalledError: the target lets it wait; it has not begun.
         """
         offset, length = self.offset, self.length
-        waits = source.waits_for_io("read", offset, length) or target.node.waits_for_io("write", offset, length)
+        waits = source.waits_for_io("read") or target.node.waits_for_io("write")
         try:
             if self.method == "zero":
                 waits = target.write_zeroes(offset, length)
@@ -63,7 +63,6 @@ class MirrorOperation:
 
     def suspend(self, stall: Stall, scheduler: Scheduler) -> None:
         """Let it be complete no sooner than ``stall`` lets it go on."""
-        self.task = None
         self.stall = stall
         self._scheduler = scheduler
         stall.hold(self._resumed)
@@ -155,5 +154,4 @@ class MirrorOperations:
         for each in operations:
             if each.stall is not None:
                 raise StalledError(each.stall)
-            if each.task is not None and each.task.pending:
-                self._scheduler.run(each.task)
+            self._scheduler.complete(each.task)

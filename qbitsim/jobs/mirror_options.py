@@ -9,8 +9,6 @@ from qbitsim.records import record
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
 
-DEFAULT_BUFFER = 10 << 20
-
 
 @record(kw_only=True)
 class MirrorOptions:
@@ -24,17 +22,17 @@ class MirrorOptions:
     :ivar replaces: the name of the node that the target replaces in the end; None for the source.
     :ivar new_backing: the target gets this backing file when the job completes; None leaves it alone.
     :ivar opens_backing: the target gets the backing file that its own header names when the job completes.
-    :ivar granularity: bytes, 0 for the target's default; :ivar buffer: bytes.
+    :ivar granularity: bytes, 0 for the target's default; :ivar buffer: bytes, 0 for 10 MiB.
     :ivar speed: bytes per second, 0 for no limit.
     :ivar on_source_error: as for a backup; :ivar on_target_error: likewise.
     :ivar filter_node_name: None for a hidden filter.
     :ivar copy_mode: ``background`` or ``write-blocking``.
     """
 
-    job_id: str | None = None
+    job_id: str | None
     is_commit: bool = False
     restore_read_only: bool = False
-    base: Node | None = None
+    base: Node | None
     copy_nothing: bool = False
     zero_target: bool = False
     target_is_zero: bool = False
@@ -42,12 +40,12 @@ class MirrorOptions:
     new_backing: Node | None = None
     opens_backing: bool = False
     granularity: int = 0
-    buffer: int = DEFAULT_BUFFER
-    speed: int = 0
-    on_source_error: str = "report"
-    on_target_error: str = "report"
+    buffer: int = 0
+    speed: int
+    on_source_error: str
+    on_target_error: str
     unmap: bool = True
-    auto_finalize: bool = True
-    auto_dismiss: bool = True
-    filter_node_name: str | None = None
+    auto_finalize: bool
+    auto_dismiss: bool
+    filter_node_name: str | None
     copy_mode: str = "background"

@@ -31,8 +31,6 @@ def create_mirror(jobs: JobList, source: Node, target: Node, options: MirrorOpti
     try:
         return _create(jobs, source, target, options, top)
     except QmpError:
-        top.stopped = True
-        graph.refresh_permissions(top)
         drop_filter(graph, top, source)
         raise
 

@@ -9,7 +9,6 @@ from qbitsim.jobs.known_chunks import KnownChunks
 
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
-    from qbitsim.jobs.mirror_options import MirrorOptions
 
 
 class MirrorTarget:
@@ -60,18 +59,19 @@ class MirrorTarget:
         """
         self._zeroes = KnownChunks(length, granularity)
 
-    def read_as_zeroes(self, length: int, options: MirrorOptions) -> bool:
+    def read_as_zeroes(self, length: int, *, must: bool, does: bool) -> bool:
         """Let a target that must become equal read as zeroes where nothing will be copied (mirror_dirty_init).
 
+        :param must: it must become equal; :param does: the client says that it reads as zeroes.
         :return: whether it does, or need not; everything is to be copied otherwise.
         :raises OSError: as the node fails.
         """
         node, zeroes = self.node, self._zeroes
         empties = node.detect_zeroes == "unmap" and node.zeroes_by_unmapping  # and so all zeroes are to be written
-        if zeroes is not None and (options.target_is_zero or is_all_zeroes(node)) and not empties:
+        if zeroes is not None and (does or is_all_zeroes(node)) and not empties:
             zeroes.learn_all()
             return True
-        if not options.zero_target:
+        if not must:
             return True
         if not node.zeroes_by_unmapping or (empties and zeroes is not None):
             return False
@@ -99,7 +99,7 @@ class MirrorTarget:
         if self._zeroes is not None:
             self._zeroes.forget(offset, length)
         self.node.discard(offset, length)
-        return self.node.unmap and self.node.waits_for_io("discard", offset, length)
+        return self.node.unmap and self.node.waits_for_io("discard")
 
     def is_known_zero(self, offset: int, length: int) -> bool:
         """Whether zeroes need not be written there: it costs nothing then (mirror_co_zero, since QEMU 10.1)."""
@@ -114,7 +114,7 @@ class MirrorTarget:
         """
         if self.is_known_zero(offset, length):
             return False
-        waits = self.node.waits_for_io("write-zeroes", offset, length)
+        waits = self.node.zeroing_waits_for_io(offset, length)
         self.node.write_zeroes(offset, length, unmap=self._unmap if unmap is None else unmap)
         self._note_write()
         if self._zeroes is not None:
@@ -130,7 +130,7 @@ class MirrorTarget:
         self.node.flush()
 
     def _note_write(self) -> None:
-        self.unflushed = self.unflushed or self.node.waits_for_io("write", 0, 1)
+        self.unflushed = self.unflushed or self.node.waits_for_io("write")
 
     def fits_clusters(self, offset: int, length: int) -> bool:
         """Whether the range is whole clusters of the node (bdrv_round_to_clusters)."""

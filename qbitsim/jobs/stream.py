@@ -11,13 +11,13 @@ Theory of operation (block/stream.c, QEMU 10.0)
 
 from __future__ import annotations
 
-import errno
 from functools import partial
 from typing import TYPE_CHECKING
 
 from qbitsim.block.chain import missing_above
 from qbitsim.block.drive import Drive
 from qbitsim.drivers.job_filters import drop_filter, insert_copy_on_read
+from qbitsim.errnos import errno_of
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
@@ -42,16 +42,16 @@ class StreamOptions:
     :ivar filter_node_name: None for a hidden one.
     """
 
-    job_id: str | None = None
+    job_id: str | None
     overlay: Node
     above_base: Node
-    backing_name: str | None = None
-    base_name: str | None = None
-    speed: int = 0
-    on_error: str = "report"
-    auto_finalize: bool = True
-    auto_dismiss: bool = True
-    filter_node_name: str | None = None
+    backing_name: str | None
+    base_name: str | None
+    speed: int
+    on_error: str
+    auto_finalize: bool
+    auto_dismiss: bool
+    filter_node_name: str | None
 
 
 class StreamJob(LoopJob):
@@ -64,13 +64,22 @@ class StreamJob(LoopJob):
 
     __slots__ = ("_failure", "_offset", "filter", "node", "options", "user", "was_read_only")
 
-    def __init__(self, jobs: JobList, identifier: str, options: StreamOptions, node: Node, top: CopyOnReadNode) -> None:
+    def __init__(
+        self,
+        jobs: JobList,
+        identifier: str,
+        options: StreamOptions,
+        node: Node,
+        top: CopyOnReadNode,
+        *,
+        was_read_only: bool,
+    ) -> None:
         super().__init__(jobs, identifier, auto_finalize=options.auto_finalize, auto_dismiss=options.auto_dismiss)
         self.options = options
         self.node = node
         self.filter: CopyOnReadNode | None = top
         self.user = Drive(jobs.graph, "", perm=perms.CONSISTENT_READ, shared=READING | perms.WRITE)
-        self.was_read_only = False
+        self.was_read_only = was_read_only
         self._offset = 0
         self._failure = 0
 
@@ -95,12 +104,13 @@ class StreamJob(LoopJob):
         try:
             length, copied = missing_above(node, self.options.overlay, offset, length)
             if copied:
-                source = self.node.backing_chain_next or self.node
-                waits = source.waits_for_io("read", offset, length) or node.waits_for_io("write", offset, length)
-                self.node.copy_up(self._offset, length)
-                self._owe(source, self.node, length)
+                below = node.backing_chain_next
+                assert below is not None
+                waits = below.waits_for_io("read") or node.waits_for_io("write")
+                node.copy_up(offset, length)
+                self._owe(below, node, length)
         except OSError as error:
-            self._failed(error.errno or errno.EIO, length)
+            self._failed(errno_of(error), length)
             return
         except StalledError as error:
             self._wait_at(error.stall, self._piece)
@@ -138,7 +148,6 @@ class StreamJob(LoopJob):
     def prepare(self) -> int:
         """Take the filter out and give the node its new backing file (stream_prepare)."""
         graph, node = self.jobs.graph, self.node.skip_filters()
-        self.unfreeze()
         self._drop_filter()
         edge = node.child("backing")
         with graph.drained(node):
@@ -148,7 +157,7 @@ class StreamJob(LoopJob):
             with graph.kept(edge.node):
                 graph.detach(edge)
                 if base is not None:
-                    graph.attach(node, "backing", base, 0, perms.ALL, is_part=True)
+                    graph.attach(node, "backing", base, is_part=True)
             if base is None:
                 node.change_backing_file(None, None)
             else:
@@ -188,7 +197,7 @@ def create_stream(jobs: JobList, node: Node, options: StreamOptions) -> StreamJo
         except QmpError as error:
             raise QmpError(f"Could not create node: {error.desc}") from None
         try:
-            job = _create_job(jobs, node, top, options)
+            return _create_job(jobs, node, top, options, was_read_only=was_read_only)
         except QmpError:
             drop_filter(graph, top, node)
             raise
@@ -196,18 +205,18 @@ def create_stream(jobs: JobList, node: Node, options: StreamOptions) -> StreamJo
         if was_read_only:
             restore_read_only(graph, node)
         raise
-    job.was_read_only = was_read_only
-    return job
 
 
 READING = perms.CONSISTENT_READ | perms.WRITE_UNCHANGED
 """What a stream lets others do with the layers that it reads."""
 
 
-def _create_job(jobs: JobList, node: Node, top: CopyOnReadNode, options: StreamOptions) -> StreamJob:
+def _create_job(
+    jobs: JobList, node: Node, top: CopyOnReadNode, options: StreamOptions, *, was_read_only: bool
+) -> StreamJob:
     identifier = options.job_id if options.job_id is not None else top.device_name
     with jobs.graph.change():
-        job = StreamJob(jobs, identifier, options, node, top)
+        job = StreamJob(jobs, identifier, options, node, top, was_read_only=was_read_only)
         job.use("main node", top)
     job.check_speed(options.speed)
     try:

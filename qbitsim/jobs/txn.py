@@ -6,9 +6,9 @@ A lone job is alone in a transaction of its own; the jobs of a grouped ``transac
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING
 
+from qbitsim.errnos import errno_of
 from qbitsim.qapi.job import JobStatus
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class JobTxn:
             self.jobs.insert(0, failed)
         while self.jobs:
             member = self.jobs[0]
-            if not member.completed and member.started:
+            if member.started:
                 member.finish_sync()
             member.finalize_single()
 
@@ -79,4 +79,4 @@ def _prepare(member: Job) -> int:
     try:
         return member.prepare()
     except OSError as error:  # of the host, which cannot write a header or tables
-        return error.errno or errno.EIO
+        return errno_of(error)

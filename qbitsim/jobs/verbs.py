@@ -54,7 +54,7 @@ class JobVerbs(Coroutine):
 
         :raises QmpError: if the user did not pause it, or in a state that does not accept it.
         """
-        if not self.user_paused or self.pause_count <= 0:
+        if not self.user_paused:
             raise QmpError("Can't resume a job that was not paused")
         self._apply_verb(JobVerb.RESUME)
         self.io_status = "ok"

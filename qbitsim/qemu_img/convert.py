@@ -12,6 +12,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from qbitsim.errnos import errno_of
 from qbitsim.files.failures import ReportedError
 from qbitsim.images.chain import Chain, chain_status, known_zero, read_chain, reader
 from qbitsim.images.content import Kind
@@ -307,7 +308,7 @@ def _copy(call: Call, plan: _Copy) -> None:
         except OSError as error:
             if isinstance(error, ReportedError):
                 call.complain(f"qemu-img: {error.report}\n")
-            text = f"error while writing at byte {run.offset}: {os.strerror(error.errno or 0)}"
+            text = f"error while writing at byte {run.offset}: {os.strerror(errno_of(error))}"
             raise ToolError(text) from None
         if _is_copied(plan, run):
             done += run.length

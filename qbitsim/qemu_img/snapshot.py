@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
+from qbitsim.errnos import errno_of
 from qbitsim.files.failures import step
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.snapshots import find_by_id_or_name
@@ -69,7 +70,7 @@ def _create(call: Call, image: Image, name: str) -> None:
         try:
             image.create_snapshot(name, call.now // 1000 * 1000, 0, icount=0)
         except OSError as error:
-            number = error.errno or errno.EIO
+            number = errno_of(error)
         else:
             return
     elif isinstance(image, Qcow2Image) and keeps:
@@ -97,7 +98,7 @@ def _apply(call: Call, image: Image, name: str) -> None:
             image.resize(found.content.size)
         except OSError as error:
             call.complain(f"qemu-img: {error.strerror}\n")
-            text = f"Failed to load snapshot: {os.strerror(error.errno or 0)}"
+            text = f"Failed to load snapshot: {os.strerror(errno_of(error))}"
             raise ToolError(f"Could not apply snapshot '{name}': {text}") from None
     with step(f"Could not apply snapshot '{name}'"), step("Failed to load snapshot"):
         image.apply_snapshot(found)

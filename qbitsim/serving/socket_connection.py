@@ -10,6 +10,7 @@ import errno
 import select
 import socket
 
+from qbitsim.errnos import errno_of
 from qbitsim.files.network import Address, InetAddress, UnixAddress, failed
 
 SILENCE = 30.0
@@ -71,7 +72,7 @@ def _unix(address: UnixAddress) -> socket.socket:
         found.connect(name or b"\0")
     except OSError as error:
         found.close()
-        raise failed(address, error.errno or errno.EIO) from None
+        raise failed(address, errno_of(error)) from None
     return found
 
 

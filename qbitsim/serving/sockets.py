@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from qbitsim.errnos import errno_of
 from qbitsim.errors import QmpError
 from qbitsim.files.fdsets import MonitorDescriptors
 
@@ -221,7 +222,7 @@ def connected(path: str | None, host: str, port: str) -> socket.socket:
     except socket.gaierror as error:
         raise QmpError(f"address resolution failed for {where}: {error.strerror}") from None
     except OSError as error:
-        raise QmpError(f"Failed to connect to '{where}': {os.strerror(error.errno or 0)}") from None
+        raise QmpError(f"Failed to connect to '{where}': {os.strerror(errno_of(error))}") from None
     return found
 
 

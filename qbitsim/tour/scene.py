@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from errno import EIO
 
+from qbitsim.errnos import errno_of
 from qbitsim.errors import QmpError
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import profile as profile_called
@@ -95,7 +95,7 @@ class Scene(View):
                 written.append((offset, length))
             except OSError as error:
                 self.failed_writes += 1
-                reason = os.strerror(error.errno or EIO)
+                reason = os.strerror(errno_of(error))
                 self.narrator.line("..", f"the guest's write to {_places([(offset, length)])} FAILS: {reason}", "red")
         if written:
             self.narrator.line("..", f"the guest writes {letter} to {drive}: {_places(written)}")

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qbitsim.block.node import Node
+from qbitsim.block.drive import Drive
+from qbitsim.block.node import Node, poll_all
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.machine.machine import Machine
@@ -144,10 +145,10 @@ def test_a_one_pebibyte_disk_costs_nothing_until_it_is_written() -> None:
 
 def test_of_several_reasons_why_a_node_is_blocked_the_newest_is_told() -> None:
     target = node()
-    for reason in ("one", "another"):
+    for reason in ("one", "another", "the last"):
         target.block(reason)
     for operation in ("mirror-target", "drive-del"):
-        with pytest.raises(QmpError, match=r"^Node 'drive0' is busy: another$"):
+        with pytest.raises(QmpError, match=r"^Node 'drive0' is busy: the last$"):
             target.check_not_blocked(operation)
 
 
@@ -175,8 +176,25 @@ def test_a_backing_file_is_blocked_for_all_but_what_concerns_the_whole_chain() -
         nodes["mid"].check_not_blocked("drive-del")
     nodes["mid"].check_not_blocked("backup-source")
     nodes["mid"].block("a job")
-    with pytest.raises(QmpError, match=r"^Node 'mid' is busy: a job$"):
-        nodes["mid"].check_not_blocked("backup-source")
+    for operation in ("backup-source", "drive-del"):
+        with pytest.raises(QmpError, match=r"^Node 'mid' is busy: a job$"):
+            nodes["mid"].check_not_blocked(operation)
+
+
+def test_who_is_above_several_nodes_is_polled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine()
+    for name in ("a", "b"):
+        machine.add_node({"driver": "null-co", "node-name": name, "size": SIZE})
+    machine.add_node({"driver": "quorum", "node-name": "q", "vote-threshold": 1, "children": ["a", "b"]})
+    machine.add_drive("drive0", machine.graph.nodes["q"])
+    polled = []
+
+    def note(drive: Drive) -> None:
+        polled.append(drive)
+
+    monkeypatch.setattr(Drive, "drained_poll", note)
+    poll_all([machine.graph.nodes["a"], machine.graph.nodes["b"]])
+    assert polled == [machine.drive("drive0")]
 
 
 def test_nodes_know_what_is_above_and_below() -> None:

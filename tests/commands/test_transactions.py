@@ -143,6 +143,13 @@ def test_a_job_undone_before_its_start_sends_no_block_job_event(machine: Machine
     assert statuses == ["created", "aborting", "concluded", "null"]
 
 
+def test_grouped_jobs_undone_before_their_start_are_not_waited_for(machine: Machine) -> None:
+    failing = {"type": "drive-backup", "data": {"device": "nosuch", "target": "t", "sync": "full"}}
+    grouped_mode = {"completion-mode": "grouped"}
+    desc = "Cannot find device='nosuch' nor node-name='nosuch'"
+    assert refusal(machine, backup(0), backup(1), failing, properties=grouped_mode) == desc
+
+
 def test_a_new_bitmap_and_a_full_backup_at_one_moment_begin_a_chain(machine: Machine) -> None:
     full = {"type": "drive-backup", "data": {"device": "drive0", "target": "full", "sync": "full"}}
     machine.qmp("transaction", actions=[bitmap("add", name="chain"), full])
@@ -170,6 +177,15 @@ def test_grouped_one_failure_cancels_the_other_and_no_bit_is_lost(machine: Machi
     machine.run_until_idle()
     assert sorted(ends(machine)) == [("CANCELLED", "drive0", None), ("COMPLETED", "drive1", "Input/output error")]
     assert counts(machine) == [3, 2]
+
+
+def test_grouped_jobs_end_newest_first(machine: Machine) -> None:
+    machine.add_disk("drive2", "1M", node_name="node2")
+    common = {"sync": "full", "speed": 1 << 40}
+    data = [{"device": f"drive{number}", "target": f"t{number}", **common} for number in range(3)]
+    grouped(machine, *[{"type": "drive-backup", "data": each} for each in data])
+    machine.run_until_idle()
+    assert ends(machine) == [("COMPLETED", f"drive{number}", None) for number in (2, 1, 0)]
 
 
 def test_grouped_no_job_reports_success_before_all_are_ready(machine: Machine) -> None:

@@ -48,6 +48,14 @@ def test_chunks_can_be_made_smaller() -> None:
     assert machine.qmp("query-jobs")[0]["current-progress"] == 2 * CLUSTER
 
 
+def test_a_pause_ends_with_the_chunks_in_flight() -> None:
+    machine = copying(x_perf={"max-workers": 1})
+    machine.qmp("job-pause", id="j")
+    machine.run_until_idle()
+    (job,) = machine.qmp("query-jobs")
+    assert (job["status"], job["current-progress"]) == ("paused", 2 * MIB)  # one of them waited for a slot
+
+
 def test_the_last_cluster_counts_whole() -> None:
     machine = copying(1_000_448)
     machine.run_until_idle()
@@ -100,6 +108,21 @@ def test_what_is_not_in_one_piece_in_the_file_is_not_copied_as_one() -> None:
     machine.qmp("drive-backup", device="drive0", target="t", sync="full", job_id="j", speed=1)
     machine.run_until_idle()
     assert machine.qmp("query-jobs")[0]["current-progress"] == 2 * CLUSTER
+
+
+def test_what_the_source_cannot_tell_is_copied_before_a_guest_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_node: object, _offset: int, _length: int) -> None:
+        raise OSError(5, "cannot tell")
+
+    machine = Machine()
+    machine.images.create("base", "qcow2", MIB)
+    machine.images.create("d", "qcow2", MIB, backing="base", backing_format="qcow2").write(0, b"o" * MIB)
+    drive = machine.add_disk("drive0", file="d")
+    machine.images.create("t", "qcow2", MIB)
+    machine.qmp("drive-backup", device="drive0", target="t", mode="existing", sync="top")
+    monkeypatch.setattr(type(drive.node.skip_filters()), "_status", fail)
+    drive.write(3 * CLUSTER, b"n")  # before the job has looked what is allocated
+    assert machine.images.lookup("t").content.stored_clusters() == [3]
 
 
 def test_zero_areas_are_not_written_but_count() -> None:
@@ -352,7 +375,7 @@ def test_a_rate_limit_lets_the_first_go_and_then_no_more_than_the_speed(speed: i
     limit, now, sent = RateLimit(), 0, 0
     limit.set_speed(speed)
     while now < 20 * 10**9:
-        delay = limit.delay(now, 0)
+        delay = limit.delay(now)
         if delay:
             now += delay
         else:
@@ -377,6 +400,12 @@ def test_what_was_sent_is_waited_for_to_the_nanosecond_and_a_slice_begins_when_t
     limit.set_speed(20 * CLUSTER)  # what was sent counts, for half as long now
     assert limit.delay(150_000_001, 0) == 0
     assert limit.delay(150_000_001, CLUSTER) == 100_000_000
+
+
+def test_the_first_slice_begins_with_the_first_chunk() -> None:
+    limit = RateLimit()
+    limit.set_speed(10 * CLUSTER)
+    assert [limit.delay(now, CLUSTER // 2) for now in (0, 30_000_000)] == [0, 70_000_000]
 
 
 def test_the_lowest_speeds_let_one_byte_go_in_each_slice() -> None:

@@ -306,6 +306,20 @@ def test_a_backup_from_a_server_that_has_gone_fails(sync: str) -> None:
     assert backup(pair, "n", own, sync=sync) == "Input/output error"
 
 
+def test_an_error_that_needs_no_io_stops_a_mirror_at_once() -> None:
+    pair = Pair()
+    pair.add()
+    pair.server.execute("nbd-server-stop", {})
+    pair.client.add_node({"driver": "null-co", "node-name": "own", "size": 2 * MB})
+    arguments = {"job-id": "m", "device": "n", "target": "own", "sync": "full", "buf-size": KB64}
+    pair.client.execute("blockdev-mirror", {**arguments, "on-source-error": "stop"})
+    pair.client.run_until_idle()
+    [job] = pair.client.execute("query-block-jobs", {})
+    assert (job["status"], job["io-status"], job["offset"]) == ("paused", "failed", 0)
+    errors = [each["data"] for each in pair.client.events.read(0) if each["event"] == "BLOCK_JOB_ERROR"]
+    assert errors == [{"device": "m", "operation": "read", "action": "stop"}]
+
+
 def test_the_policy_of_a_job_holds_for_a_server_that_has_gone() -> None:
     pair = Pair()
     pair.add()

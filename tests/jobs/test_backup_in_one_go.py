@@ -57,7 +57,7 @@ def outcome(machine):
         "bytes": image.content.read(0, SIZE),
         "file": image.file_length,
         "bitmaps": machine.qmp("query-block"),
-        "in memory": not target.waits_for_io("write-zeroes", 0, SIZE),
+        "in memory": not target.zeroing_waits_for_io(0, SIZE),
     }
 
 

@@ -50,6 +50,17 @@ def test_a_layer_is_written_into_the_base_and_marks_its_bitmap():
     assert machine.graph.nodes["base"].read_only
 
 
+@pytest.mark.parametrize("profile", ["10.0", "11.1"])
+def test_an_active_commit_leaves_the_base_what_it_has_and_zeroes_what_is_zero_above(profile):
+    machine = chain(profile, base=(4, 5))
+    machine.images.lookup("mid.qcow2").write_zeroes(5 * CLUSTER, CLUSTER)
+    machine.qmp("block-commit", device="drive0", job_id="c")
+    machine.run_until_idle()
+    machine.qmp("job-complete", id="c")
+    machine.run_until_idle()
+    assert machine.drive("drive0").read(4 * CLUSTER, 2 * CLUSTER) == b"b" * CLUSTER + bytes(CLUSTER)
+
+
 def test_an_active_commit_is_ready_until_it_is_completed():
     machine = chain(middle=(1,), top=(2,))
     expected = bytearray(machine.images.read_chain("top.qcow2", 0, SIZE))
@@ -178,6 +189,41 @@ def test_a_commit_that_fails_says_how_far_it_was_and_one_that_stops_goes_on_from
     machine.qmp("block-commit", device="drive0", top_node="mid", job_id="j", on_error="stop")
     machine.run_until_idle()
     assert machine.graph.nodes["node0"].backing.name == "base"
+
+
+@pytest.mark.parametrize("profile", ["7.2", "10.0"])
+@pytest.mark.parametrize(("top", "length"), [({"top_node": "mid"}, SIZE), ({}, 0)])
+def test_a_base_that_cannot_grow_fails_the_job(profile, top, length):
+    machine = Machine(profile)
+    machine.add_node({"driver": "null-co", "node-name": "base", "size": SIZE // 2, "read-zeroes": True})
+    for name, below in (("mid", "base"), ("top", "mid")):
+        machine.images.create(name, "qcow2", SIZE)
+        file = {"driver": "file", "filename": name}
+        machine.add_node({"driver": "qcow2", "node-name": name, "file": file, "backing": below})
+    machine.qmp("block-commit", device="top", job_id="c", **top)
+    machine.run_until_idle()
+    (end,) = [each["data"] for each in machine.events.read(0) if each["event"] == "BLOCK_JOB_COMPLETED"]
+    progress = {"len": length, "offset": 0, "speed": 0}
+    assert end == {"device": "c", "type": "commit", "error": "Operation not supported", **progress}
+    assert machine.qmp("query-jobs") == []
+
+
+@pytest.mark.parametrize("top", [{"top_node": "mid"}, {}])
+def test_a_layer_without_a_byte_is_committed(top):
+    machine = Machine()
+    below = {}
+    for name in ("base", "mid", "top"):
+        machine.images.create(name, "qcow2", 0)
+        file = {"driver": "file", "filename": name}
+        machine.add_node({"driver": "qcow2", "node-name": name, "file": file, **below})
+        below = {"backing": name}
+    machine.qmp("block-commit", device="top", job_id="c", **top)
+    machine.run_until_idle()
+    if not top:
+        machine.qmp("job-complete", id="c")
+        machine.run_until_idle()
+    ends = [each["data"] for each in machine.events.read(0) if each["event"] == "BLOCK_JOB_COMPLETED"]
+    assert ends == [{"device": "c", "len": 0, "offset": 0, "speed": 0, "type": "commit"}]
 
 
 def test_all_layers_of_a_commit_are_in_use_until_it_is_over():

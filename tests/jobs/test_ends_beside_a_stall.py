@@ -43,10 +43,18 @@ def ends(machine: Machine) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("profile", "mode"), [(QEMU_10_0, "individual"), (QEMU_10_0, "grouped"), (QEMU_7_2, "grouped")]
+    ("profile", "mode", "fails"),
+    [
+        (QEMU_10_0, "individual", True),
+        (QEMU_10_0, "individual", False),
+        (QEMU_10_0, "grouped", True),
+        (QEMU_7_2, "grouped", True),
+    ],
 )
-def test_a_job_whose_end_waits_for_a_stalled_one_ends_after_its_release(profile: Profile, mode: str) -> None:
-    machine, stall = two_backups(profile, mode)
+def test_a_job_whose_end_waits_for_a_stalled_one_ends_after_its_release(
+    profile: Profile, mode: str, fails: bool
+) -> None:
+    machine, stall = two_backups(profile, mode, fails=fails)
     with pytest.raises(StalledError):
         machine.run_until_idle()
     assert ends(machine) == []
@@ -70,11 +78,14 @@ def test_a_job_is_not_finalized_while_that_would_wait_and_nothing_has_changed() 
     for number in range(2):
         machine.add_disk(f"drive{number}", 4 * 65536).write(0, b"x" * 65536)
         machine.images.create(f"t{number}.qcow2", "qcow2", 4 * 65536)
-    backup = {"sync": "full", "mode": "existing", "format": "qcow2"}
-    machine.qmp("drive-backup", device="drive0", job_id="j0", target="t0.qcow2", auto_finalize=False, **backup)
+    backup = {"mode": "existing", "format": "qcow2"}
+    machine.qmp("block-dirty-bitmap-add", node="drive0", name="b")
+    machine.drive("drive0").write(0, b"y" * 65536)
+    held = {"sync": "incremental", "bitmap": "b", "auto_finalize": False}
+    machine.qmp("drive-backup", device="drive0", job_id="j0", target="t0.qcow2", **held, **backup)
     machine.run_until_idle()
     stall = machine.stall_io("t1.qcow2", "write")
-    machine.qmp("drive-backup", device="drive1", job_id="j1", target="t1.qcow2", **backup)
+    machine.qmp("drive-backup", device="drive1", job_id="j1", target="t1.qcow2", sync="full", **backup)
     machine.run_until_idle()
     before = machine.state()
     with pytest.raises(StalledError):

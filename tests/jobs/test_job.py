@@ -144,10 +144,11 @@ def test_a_job_id_is_well_formed(machine: Machine, identifier: str, text: str) -
 
 
 def test_jobs_are_listed_newest_first(machine: Machine) -> None:
-    machine.add_disk("drive1", "1M")
     start(machine)
-    machine.qmp("drive-backup", device="drive1", target="t1", sync="none", job_id="k")
-    assert [each["id"] for each in machine.qmp("query-jobs")] == ["k", "j"]
+    for number in (1, 2):
+        machine.add_disk(f"drive{number}", "1M")
+        machine.qmp("drive-backup", device=f"drive{number}", target=f"t{number}", sync="none", job_id=f"j{number}")
+    assert [each["id"] for each in machine.qmp("query-jobs")] == ["j2", "j1", "j"]
 
 
 def test_the_two_queries_show_the_same_job_with_their_own_words(machine: Machine) -> None:

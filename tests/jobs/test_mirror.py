@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.jobs.mirror_dirty import MirrorDirty
+from qbitsim.jobs.mirror_target import MirrorTarget
 from qbitsim.machine.machine import Machine
 
 CLUSTER = 65536
@@ -241,24 +243,116 @@ def test_refusals():
     assert refusal(replaces="t").startswith("Cannot replace 't' by a node mirrored from 'node0'")
 
 
+def test_two_writes_of_a_guest_wake_a_ready_mirror_once():
+    machine = made()
+    start(machine)
+    for cluster in (3, 8):
+        machine.drive("drive0").write(cluster * CLUSTER, b"g")
+    assert [task.label for task in machine.scheduler.ready()] == ["m: guest write"]
+
+
+def in_flight(machine):
+    """What the mirror copies at the first moment at which it does."""
+    while not (found := [task.label for task in machine.scheduler.ready() if "copy" in task.label]):
+        assert machine.step()
+    return found
+
+
+def test_zeroes_need_nothing_of_a_full_buffer():
+    machine = made(written=(0, 2, 4))
+    for cluster in (1, 3):
+        machine.drive("drive0").write_zeroes(cluster * CLUSTER, CLUSTER)
+    options = {"sync": "full", "buf_size": 2 * CLUSTER, "granularity": CLUSTER}
+    machine.qmp("blockdev-mirror", device="drive0", target="t", job_id="m", **options)
+    assert in_flight(machine) == [f"m: copy {cluster * CLUSTER}+{CLUSTER}" for cluster in range(3)]
+    assert job(machine)["offset"] == CLUSTER  # the zeroes behind them, whose place in the table is known by now
+
+
+def test_nothing_is_begun_while_the_buffer_is_full():
+    machine = made(written=(0, 1))
+    machine.drive("drive0").write_zeroes(2 * CLUSTER, 2 * CLUSTER)
+    options = {"sync": "full", "buf_size": 2 * CLUSTER, "granularity": CLUSTER}
+    machine.qmp("blockdev-mirror", device="drive0", target="t", job_id="m", **options)
+    assert in_flight(machine) == [f"m: copy 0+{2 * CLUSTER}"]
+
+
+def test_a_write_of_zeroes_that_waits_at_a_breakpoint_is_made_again():
+    machine = Machine()
+    machine.add_disk("drive0", SIZE + 512)
+    machine.images.create("t.qcow2", "qcow2", SIZE + 512)
+    file = {"driver": "blkdebug", "image": {"driver": "file", "filename": "t.qcow2"}}
+    machine.add_node({"driver": "qcow2", "node-name": "t", "file": file})
+    machine.qmp("human-monitor-command", command_line='qemu-io t "break write_aio A"')
+    start(machine)
+    assert (job(machine)["status"], job(machine)["len"], job(machine)["offset"]) == ("running", SIZE + 512, SIZE)
+    machine.jobs.jobs[0].stall.release()
+    machine.run_until_idle()
+    assert (job(machine)["status"], job(machine)["len"], job(machine)["offset"]) == ("ready", *[SIZE + 512] * 2)
+
+
+def test_data_is_copied_by_the_mebibyte_and_zeroes_all_at_once():
+    machine = Machine()
+    machine.add_disk("drive0", 4 << 20).write(0, b"s" * (2 << 20))
+    machine.drive("drive0").write_zeroes(2 << 20, 2 << 20)
+    machine.qmp("drive-mirror", device="drive0", target="t", job_id="m", sync="full")
+    assert in_flight(machine) == [f"m: copy {place}" for place in ("0+1048576", "1048576+1048576", "2097152+2097152")]
+
+
+def test_ten_mebibytes_are_in_flight_at_once_if_nobody_asks_for_more_or_less():
+    machine = Machine()
+    machine.add_disk("drive0", 12 << 20).write(0, b"s" * (12 << 20))
+    machine.qmp("drive-mirror", device="drive0", target="t", job_id="m", sync="full")
+    assert in_flight(machine) == [f"m: copy {place << 20}+{1 << 20}" for place in range(10)]
+
+
+def test_what_the_source_cannot_tell_is_copied(monkeypatch):
+    def fail(_node, _offset, _length):
+        raise OSError(5, "cannot tell")
+
+    nodes = made(written=(1,)).graph.nodes
+    dirty = MirrorDirty(nodes["node0"], nodes["node0"], CLUSTER, SIZE)
+    monkeypatch.setattr(type(nodes["node0"]), "_status", fail)
+    assert dirty.first_piece(0, SIZE, MirrorTarget(nodes["t"], unmap=True)) == (SIZE, "copy")
+
+
+def test_the_speed_limit_holds_for_a_ready_mirror_once_it_is_told_to_complete():
+    machine = made()
+    start(machine)
+    machine.qmp("block-job-set-speed", device="m", speed=CLUSTER)
+    for cluster in (1, 3):
+        machine.drive("drive0").write(cluster * CLUSTER, b"g" * CLUSTER)
+    machine.run_until_idle()
+    assert (job(machine)["status"], job(machine)["offset"]) == ("ready", SIZE + 2 * CLUSTER)
+    machine.advance(10)
+    for cluster in (1, 3):
+        machine.drive("drive0").write(cluster * CLUSTER, b"h" * CLUSTER)
+    machine.qmp("job-complete", id="m")
+    machine.run_until_idle()
+    assert (job(machine)["status"], job(machine)["offset"]) == ("ready", SIZE + 3 * CLUSTER)
+    machine.advance(5)
+    assert machine.qmp("query-jobs") == []
+
+
 def test_a_target_error_stops_the_mirror_until_it_is_resumed():
     machine = made(written=(1,))
     machine.inject_error("t.qcow2", "write", 28, once=True)
     start(machine, on_target_error="enospc")
-    assert (job(machine)["status"], job(machine)["io-status"]) == ("paused", "nospace")
+    seen = job(machine)
+    assert (seen["status"], seen["io-status"], seen["offset"]) == ("paused", "nospace", SIZE - CLUSTER)
     machine.qmp("job-resume", id="m")
     machine.run_until_idle()
     assert job(machine)["status"] == "ready"
     assert machine.images.compare("drive0.qcow2", "t.qcow2") is None
 
 
+@pytest.mark.parametrize("zeroes", [True, False])
 @pytest.mark.parametrize("profile", ["7.2", "10.0", "11.1"])
-def test_a_mirror_between_nodes_that_need_no_io_is_ready_before_the_reply(profile):
+def test_a_mirror_between_nodes_that_need_no_io_is_ready_before_the_reply(profile, zeroes):
     machine = Machine(profile)
     for name in ("source", "target"):
-        machine.add_node({"driver": "null-co", "node-name": name, "size": SIZE, "read-zeroes": True})
+        machine.add_node({"driver": "null-co", "node-name": name, "size": SIZE, "read-zeroes": zeroes})
     machine.qmp("blockdev-mirror", device="source", target="target", sync="full", job_id="m")
-    assert job(machine)["status"] == "ready"
+    assert (job(machine)["status"], job(machine)["len"], job(machine)["offset"]) == ("ready", SIZE, SIZE)
 
 
 def test_the_next_run_begins_where_something_was_dirty_when_the_mirror_came_by():
@@ -359,6 +453,7 @@ def test_write_blocking_leaves_the_dirty_parts_of_chunks_to_the_job():
     assert job(machine)["offset"] == before[1] + CLUSTER
     machine.qmp("block-job-set-speed", device="m", speed=0)
     machine.run_until_idle()
+    assert (job(machine)["status"], job(machine)["len"], job(machine)["offset"]) == ("ready", SIZE, SIZE)
     assert machine.graph.nodes["t"].read(0, SIZE) == machine.graph.nodes["node0"].read(0, SIZE)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from qbitsim.block.node import Node
-from qbitsim.jobs.mirror_options import MirrorOptions
 from qbitsim.jobs.mirror_target import MirrorTarget
 from qbitsim.machine.machine import Machine
 
@@ -62,8 +61,14 @@ def test_zeroes_are_written_once_until_something_else_is_there() -> None:
     assert [target.is_known_zero(page * PAGE, PAGE) for page in range(5)] == [True, False, True, False, True]
 
 
+def test_a_discard_reaches_a_node_that_was_opened_so() -> None:
+    target = MirrorTarget(node(written=True, discard="unmap"), unmap=True)
+    assert target.discard(0, SIZE)
+    assert target.node.read(0, SIZE) == bytes(SIZE)
+
+
 READS_AS_ZEROES = [
-    # zero_target, target_is_zero, written, discard, whether it does, and what is there then
+    # whether it must, whether it does, written, discard, whether it does, and what is there then
     (False, False, True, "ignore", True, b"o"),
     (True, False, True, "ignore", False, b"o"),
     (True, False, True, "unmap", True, b"\0"),
@@ -76,13 +81,12 @@ READS_AS_ZEROES = [
 def test_a_target_that_must_become_equal_reads_as_zeroes_or_gets_everything(
     case: tuple[bool, bool, bool, str, bool, bytes],
 ) -> None:
-    zero_target, target_is_zero, written, discard, expected, content = case
+    must, does, written, discard, expected, content = case
     target = MirrorTarget(node(written=written, discard=discard), unmap=True)
     target.track_zeroes(SIZE, PAGE)
-    options = MirrorOptions(zero_target=zero_target, target_is_zero=target_is_zero)
-    assert target.read_as_zeroes(SIZE, options) is expected
+    assert target.read_as_zeroes(SIZE, must=must, does=does) is expected
     assert target.node.read(0, SIZE) == content * SIZE
-    assert target.is_known_zero(0, SIZE) is (expected and zero_target)
+    assert target.is_known_zero(0, SIZE) is (expected and must)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +98,7 @@ def test_a_target_that_unmaps_the_zeroes_that_it_detects_gets_all_of_them(
     target = MirrorTarget(node(discard=discard), unmap=True)
     target.node.detect_zeroes = detect_zeroes
     target.track_zeroes(SIZE, PAGE)
-    assert target.read_as_zeroes(SIZE, MirrorOptions(zero_target=True)) is known
+    assert target.read_as_zeroes(SIZE, must=True, does=False) is known
     assert target.is_known_zero(0, SIZE) is known
 
 

@@ -142,6 +142,8 @@ def test_a_second_job_is_refused_and_leaves_everything_as_it_was(first: str) -> 
 
 ABOVE_THE_FILTER = "required by block device 'other' (uses node 'filter' as 'root' child) and unshared by "
 ON_THE_TARGET = "required by block device 'other' (uses node 't' as 'root' child) and unshared by "
+ON_A_LAYER = "required by block device 'other' (uses node 'mid' as 'root' child) and unshared by "
+AS_A_LAYER = "(uses node 'mid' as 'intermediate node' child)."
 IN_THE_WAY = [
     ("mirror", "top", perms.RESIZE, f"{ABOVE_THE_FILTER}mirror job 'j' (uses node 'filter' as 'main node' child)."),
     (
@@ -151,6 +153,8 @@ IN_THE_WAY = [
         f"{ABOVE_THE_FILTER}commit job 'j' (uses node 'filter' as 'main node' child).",
     ),
     ("stream", "top", perms.RESIZE, f"{ABOVE_THE_FILTER}an unnamed block device (uses node 'filter' as 'root' child)."),
+    ("active commit", "mid", perms.CONSISTENT_READ, f"{ON_A_LAYER}commit job 'j' {AS_A_LAYER}"),
+    ("stream", "mid", perms.RESIZE, f"{ON_A_LAYER}stream job 'j' {AS_A_LAYER}"),
     ("mirror", "t", perms.WRITE, f"{ON_THE_TARGET}an unnamed block device (uses node 't' as 'root' child)."),
     ("backup", "t", perms.RESIZE, f"{ON_THE_TARGET}node 'filter' (uses node 't' as 'target' child)."),
 ]

@@ -311,6 +311,14 @@ def test_a_stream_that_cannot_read_ends_goes_on_or_stops_and_its_result_is_a_fai
     assert machine.graph.nodes["node0"].backing.name == "mid"
 
 
+def test_what_could_not_be_read_counts_for_the_speed_limit():
+    machine = chain(base=range(16))
+    machine.inject_error("base.qcow2", "read", 5, offset=CLUSTER)
+    machine.qmp("block-stream", device="drive0", job_id="j", on_error="ignore", speed=1)
+    machine.run_until_idle()
+    assert machine.qmp("query-block-jobs")[0]["offset"] == 8 * CLUSTER
+
+
 def test_a_piece_takes_its_time_and_the_job_pauses_only_after_it():
     machine = chain(base=(0,))
     machine.qmp("block-stream", device="drive0", job_id="s0")

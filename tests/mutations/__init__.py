@@ -18,7 +18,8 @@ seconds. What runs once, when a module is imported, is broken while a process of
 takes five times as long as without the mutation, and two seconds more, has noticed it, too.
 
 What survives is printed with its place, what it was and what it became, then the share of each module that was noticed
-and that of all; the exit status is 1 if anything survived.
+and that of all; the exit status is 1 if anything survived. With some breaks the module cannot be imported: no test runs
+then, so that they say nothing of the tests; they are counted apart and are no part of the share.
 
 What no test can notice is no survivor, so nothing is mutated in annotations, docstrings, ``__slots__``, ``assert``,
 ``raise``, ``strict=`` of ``zip``, the deletion of a name, the lines of ``TYPE_CHECKING`` and ``__repr__``, nor is done

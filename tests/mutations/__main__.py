@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from . import __doc__ as described
-from .campaign import Campaign, Test
+from .campaign import Campaign, Outcome, Test
 from .changes import Mutation, draw
 
 MODULES = (
@@ -40,18 +40,21 @@ def modules_in(places: Sequence[str]) -> list[str]:
 
 def lines(campaign: Campaign, chosen: Mapping[str, Sequence[Mutation]]) -> Iterator[str]:
     """The lines to print: what survives, and the share of each module, then of all, that was noticed."""
-    noticed: Counter[str] = Counter()
-    for path, mutation, was_noticed in campaign.run():
-        noticed[path] += was_noticed
-        if not was_noticed:
+    outcomes: dict[str, Counter[Outcome]] = {path: Counter() for path in chosen}
+    for path, mutation, outcome in campaign.run():
+        outcomes[path][outcome] += 1
+        if outcome is Outcome.SURVIVED:
             yield f"{path}:{mutation}"
-    for path, tried in chosen.items():
-        yield _share(path, noticed[path], len(tried))
-    yield _share("all", noticed.total(), sum(map(len, chosen.values())))
+    for path, counts in outcomes.items():
+        yield f"{path}: {_share(counts)}"
+    yield f"all: {_share(sum(outcomes.values(), Counter()))}"
 
 
-def _share(what: str, noticed: int, tried: int) -> str:
-    return f"{what}: {noticed} of {tried} noticed, {100 * noticed / max(tried, 1):.1f} %"
+def _share(counts: Counter[Outcome]) -> str:
+    noticed, left_out = counts[Outcome.NOTICED], counts[Outcome.NOT_IMPORTED]
+    tried = noticed + counts[Outcome.SURVIVED]
+    text = f"{noticed} of {tried} noticed, {100 * noticed / max(tried, 1):.1f} %"
+    return f"{text}; {left_out} cannot be imported" if left_out else text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,13 +9,25 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 
 import pytest
 
 from .changes import Mutation
-from .functions import BrokenImport, Functions
+from .functions import BrokenImport, Functions, module_name
 from .processes import Ended, Runner, Session, Tell, in_process
+
+
+class Outcome(Enum):
+    """What comes of a mutation.
+
+    :cvar NOT_IMPORTED: the module cannot be imported with it, so that no test can run; of the tests it says nothing.
+    """
+
+    NOTICED = auto()
+    SURVIVED = auto()
+    NOT_IMPORTED = auto()
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,10 @@ def survey(items: dict[str, pytest.Item], modules: dict[str, Functions]) -> Iter
         start = end
 
 
+BEGINS = "the tests begin to run"
+"""What a process tells."""
+
+
 def _tell_all(tests: Iterable[Test], tell: Tell) -> None:
     for test in tests:
         tell(test)
@@ -78,8 +94,8 @@ class Campaign:
         """What is known of the tests."""
         return list(self._known.values())
 
-    def run(self) -> Iterator[tuple[str, Mutation, bool]]:
-        """Try each mutation: its module, and whether it was noticed.
+    def run(self) -> Iterator[tuple[str, Mutation, Outcome]]:
+        """Try each mutation: its module, and what comes of it.
 
         :raises SystemExit: the tests cannot be collected, or something else has failed.
         """
@@ -96,10 +112,10 @@ class Campaign:
                 case str():
                     raise SystemExit(said)
         for path, mutation in left:
-            yield path, mutation, self._is_noticed_in_import(path, mutation)
+            yield path, mutation, self._try_import(path, mutation)
 
     def _try_all(self, known: dict[str, Test], items: dict[str, pytest.Item], tell: Tell) -> None:
-        """Tell what is known of the tests, then of each mutation whether it was noticed: None if that is to be seen."""
+        """Tell what is known of the tests, then what comes of each mutation: None if an import has to show it."""
         modules = {path: Functions(path) for path in self._chosen}
         self._known = {name: known[name] for name in items if name in known}
         new = {name: item for name, item in items.items() if name not in known}
@@ -115,53 +131,61 @@ class Campaign:
         gc.freeze()  # so that the processes share what is there now
         for path, chosen in self._chosen.items():
             for mutation in chosen:
-                tell((path, mutation, self._is_noticed(items, modules[path], path, mutation)))
+                tell((path, mutation, self._try(items, modules[path], path, mutation)))
 
-    def _is_noticed(
+    def _try(
         self, items: dict[str, pytest.Item], functions: Functions, path: str, mutation: Mutation
-    ) -> bool | None:
+    ) -> Outcome | None:
         if mutation.statement is None:
             return None
-        names = self._tests_for(path, mutation)
 
-        def work(tell: Tell) -> None:
-            if not functions.replace(mutation.applied(functions.source)):
-                tell(None)
-            else:
+        def work(names: list[str], tell: Tell) -> None:
+            if functions.replace(mutation.applied(functions.source)):
                 self._run_to_failure([items[name] for name in names], tell)
 
-        return bool(names) and self._verdict(path, work)
+        return self._outcome(path, mutation, work)
 
-    def _is_noticed_in_import(self, path: str, mutation: Mutation) -> bool:
-        names = self._tests_for(path, mutation)
-
-        def work(tell: Tell) -> None:
+    def _try_import(self, path: str, mutation: Mutation) -> Outcome:
+        def work(names: list[str], tell: Tell) -> None:
             broken = BrokenImport(path, mutation.applied(Path(path).read_text()))
             signal.setitimer(signal.ITIMER_PROF, 120)
             Session(lambda items: self._run_to_failure([items[name] for name in names], tell), broken).run(names)
 
-        return bool(names) and bool(self._verdict(path, work))
+        return self._outcome(path, mutation, work) or Outcome.NOT_IMPORTED
 
-    def _verdict(self, path: str, work: Callable[[Tell], None]) -> bool | None:
-        """Whether the tests that a process tells before they run notice something; None if it tells that."""
-        *said, ended = in_process(work)
-        if said == [None]:
-            return None
+    def _outcome(self, path: str, mutation: Mutation, work: Callable[[list[str], Tell], None]) -> Outcome | None:
+        """What comes of it if a process works with the tests that could notice it; None if it does not begin to."""
+        names = self._tests_for(path, mutation)
+        if not names:
+            return Outcome.SURVIVED
+        *said, ended = in_process(lambda tell: work(names, tell))
         assert isinstance(ended, Ended)
-        if ended.status:
-            self._noticed_by[path, next((name for name in reversed(said) if name in self._known), "")] += 1
-        return ended.status != 0
+        if BEGINS not in said:
+            return None
+        if not ended.status:
+            return Outcome.SURVIVED
+        self._noticed_by[path, next((name for name in reversed(said) if name in self._known), "")] += 1
+        return Outcome.NOTICED
 
     def _run_to_failure(self, items: Sequence[pytest.Item], tell: Tell) -> None:
+        tell(BEGINS)
         for name, passed in Runner().run(items, lambda name: 2 + 5 * self._known[name].seconds):
             if not passed:
                 tell(name)
                 os._exit(1)
 
     def _tests_for(self, path: str, mutation: Mutation) -> list[str]:
-        """The tests that reach the statement, or else anything of the module, in the order in which they are run."""
+        """The tests that reach the statement, or else anything of the module, in the order in which they are run.
+
+        What a module of nothing but declarations declares is reached by nobody: those are the tests that reach
+        modules that import it.
+        """
         home = f"tests/{Path(path).parent.name}/"
         reaching = [test for test in self._known.values() if test.reaches(path, mutation)]
+        if mutation.statement is None and not reaching:
+            known = {other for test in self._known.values() for other in test.reached}
+            users = {other for other in known if module_name(path) in Path(other).read_text()}
+            reaching = [test for test in self._known.values() if users & test.reached.keys()]
         reaching.sort(key=lambda test: (not test.name.startswith(home), test.seconds))
         reaching.sort(key=lambda test: self._noticed_by[path, test.name] / max(test.seconds, 0.01), reverse=True)
         spent = 0.0

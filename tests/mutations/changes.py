@@ -18,12 +18,18 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
             "first < 0 -> (first <= 0)",
         ): "what was found is found once more",
         ("if chunk is None or stop - start != 1:", "stop - start -> (stop + start)"): "the quick way is left out",
+        ("run_start = run_stop = -1", "1 -> 2"): "no run begins there",
+        (
+            "if stop - first > len(self._chunks):",
+            "stop - first > len(self._chunks) -> (stop - first >= len(self._chunks))",
+        ): "one of two ways of the same length",
     },
     "qbitsim/bits/chunks.py": {
         (
             "self._owned[number] = chunk",
             "self._owned[number] = chunk -> pass",
         ): "the chunk is copied before its first change, as if others had it too",
+        ("self._counted = True", "True -> False"): "they are counted when somebody asks",
     },
     "qbitsim/bits/iterator.py": {
         ("levels = 1", "1 -> 2"): "a word of one bit more at the top",
@@ -32,28 +38,63 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
             "while first < stop and (found := bits.next_set(first, stop)) >= 0:",
             "first < stop -> (first <= stop)",
         ): "an empty range has no bit",
-        ("self._place = 0  # the number of the word at the lowest level", "0 -> 1"): "written anew at once",
+        (
+            "self._left = [0] * levels  # what is still to be visited of a word at each level, the lowest first",
+            "0 -> 1",
+        ): "written anew at once",
         (
             "self._left = [0] * levels  # what is still to be visited of a word at each level, the lowest first",
             "0 -> (-1)",
         ): "written anew at once",
+    },
+    "qbitsim/block/bitmap.py": {
+        ("MINIMUM_GRANULARITY = 512", "512 -> (511)"): "it is compared with powers of two",
     },
     "qbitsim/block/node.py": {
         ("self._blocked_at = 0", "0 -> 1"): "read only after it was written",
         ("self._blocked_at = 0", "0 -> (-1)"): "read only after it was written",
     },
     "qbitsim/copying/ratelimit.py": {
-        ("self._quota = 0", "0 -> 1"): "read only after it was written",
-        ("self._quota = 0", "0 -> (-1)"): "read only after it was written",
+        (
+            "self._slice_start = self._dispatched = 0",
+            "self._slice_start = self._dispatched = 0 -> pass",
+        ): "read only after it was written",
+        ("self._slice_start = self._dispatched = 0", "0 -> 1"): "read only after it was written",
+        ("self._slice_start = self._dispatched = 0", "0 -> (-1)"): "read only after it was written",
     },
     "qbitsim/engine/events.py": {
         ("if cursor > self._trimmed:", "cursor > self._trimmed -> (cursor >= self._trimmed)"): "nothing is forgotten",
+    },
+    "qbitsim/jobs/backup.py": {
+        ("self.state.skip_unallocated = False", "False -> True"): "what it skips is no work any more",
+        (
+            "self.state.skip_unallocated = False",
+            "self.state.skip_unallocated = False -> pass",
+        ): "what it skips is no work any more",
+    },
+    "qbitsim/jobs/foreign.py": {
+        ("self.user_cancel(force=True)", "True -> False"): "it ends either way",
     },
     "qbitsim/jobs/known_chunks.py": {
         ("if first < stop:", "first < stop -> (first <= stop)"): "an empty range has no bit",
     },
     "qbitsim/jobs/mirror_dirty.py": {
         ("if first < last:", "first < last -> (first <= last)"): "an empty range has no bit",
+    },
+    "qbitsim/jobs/commit.py": {
+        (
+            "delay = self.limit.delay(self.jobs.scheduler.now, length) if copied else 0",
+            "0 -> (-1)",
+        ): "no sleep is shorter than none",
+    },
+    "qbitsim/jobs/stream.py": {
+        ("delay = self.limit.delay(now, length) if copied else 0", "0 -> (-1)"): "no sleep is shorter than none",
+    },
+    "qbitsim/jobs/txn.py": {
+        (
+            "member.cancel_async(force=True)",
+            "True -> False",
+        ): "only backups have others beside them, and end either way",
     },
 }
 """What does the same: by path, a line as it stands there and a change of it; with the reason. None is in doubt."""
