@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from errno import EIO, errorcode
-from typing import TypeAlias
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 Errno: TypeAlias = int | str
 """What every public function takes that takes an errno."""

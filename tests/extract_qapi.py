@@ -70,6 +70,7 @@ OFFERED = [
     "block-job-set-speed",
     "block-job-change",
     "blockdev-add",
+    "blockdev-set-active",
     "blockdev-del",
     "blockdev-reopen",
     "blockdev-snapshot",

@@ -379,7 +379,7 @@ class Qcow2Node(DriverNode):
         if self.image.file.faults is not None:
             self.image.file.faults.check("write-zeroes", offset, length)
         self._requests.note_tables(offset)
-        if unmap and self.unmap:
+        if unmap:
             self._requests.discard_places(offset, length)
         if self._notices:
             self.image.check_room_for_zeroes(offset, length, self._below)

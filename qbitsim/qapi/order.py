@@ -30,9 +30,9 @@ _BLOCK = """
     block-dirty-bitmap-enable block-dirty-bitmap-disable block-dirty-bitmap-merge
     x-debug-block-dirty-bitmap-sha256 blockdev-mirror block-stream block-job-set-speed
     block-job-cancel block-job-pause block-job-resume block-job-complete block-job-dismiss
-    block-job-finalize block-job-change blockdev-add blockdev-reopen blockdev-del blockdev-create x-blockdev-amend
-    BLOCK_IO_ERROR BLOCK_JOB_COMPLETED BLOCK_JOB_CANCELLED BLOCK_JOB_ERROR BLOCK_JOB_READY BLOCK_JOB_PENDING
-    BLOCK_WRITE_THRESHOLD block-set-write-threshold x-blockdev-change x-blockdev-set-iothread
+    block-job-finalize block-job-change blockdev-add blockdev-reopen blockdev-del blockdev-set-active blockdev-create
+    x-blockdev-amend BLOCK_IO_ERROR BLOCK_JOB_COMPLETED BLOCK_JOB_CANCELLED BLOCK_JOB_ERROR BLOCK_JOB_READY
+    BLOCK_JOB_PENDING BLOCK_WRITE_THRESHOLD block-set-write-threshold x-blockdev-change x-blockdev-set-iothread
     blockdev-snapshot-internal-sync blockdev-snapshot-delete-internal-sync
 """
 _EXPORT = """

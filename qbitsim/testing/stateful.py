@@ -23,6 +23,7 @@ them; what is likely is said in :mod:`qbitsim.testing.weights`. Rules of a subcl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
@@ -263,10 +264,16 @@ class BackupClientMachine(Surroundings):
 
     # -- QEMU ends
 
-    @move(kind=DISRUPTION, weights=(1, 1))
-    def machine_crashes(self) -> None:
-        """QEMU is killed and started anew on its files; a client that is at work loses its connection."""
-        self.story.tell("QEMU is killed, and started anew")
+    @move(kind=DISRUPTION, weights=(1, 1), flushed=(True, False))
+    def machine_crashes(self, flushed: bool = True) -> None:
+        """QEMU is killed and started anew on its files; a client that is at work loses its connection.
+
+        Guests have flushed just before, or what they wrote last may be lost, too.
+        """
+        if flushed:
+            self._flush_drives()
+        before = "" if flushed else " before guests have flushed"
+        self.story.tell(f"QEMU is killed{before}, and started anew")
         self._restart(crash=True)
 
     @move(_at_rest, kind=DISRUPTION, weights=(1, 0))
@@ -274,6 +281,11 @@ class BackupClientMachine(Surroundings):
         """QEMU ends cleanly and is started anew on its files."""
         self.story.tell("QEMU ends cleanly, and is started anew")
         self._restart(crash=False)
+
+    def _flush_drives(self) -> None:
+        for name in self.drives:
+            with suppress(OSError, QmpError):  # what could not be flushed may be lost
+                self.machine.drive(name).flush()
 
     def _restart(self, *, crash: bool) -> None:
         self.witness.restart(crash=crash)

@@ -59,10 +59,11 @@ def accept(stage: Stage, number: int) -> None:
 
 
 def write(stage: Stage, drive: str, offset: int, length: int, pattern: int) -> None:
-    """A guest write."""
-    line = f'qemu-io {drive} "write -P {pattern} {offset} {length}"'
-    reply = stage.say({"execute": "human-monitor-command", "arguments": {"command-line": line}})
-    assert reply == {"return": ""}
+    """A guest write, and a flush: another process does not see the tables of what was not flushed."""
+    for command in (f"write -P {pattern} {offset} {length}", "flush"):
+        line = f'qemu-io {drive} "{command}"'
+        reply = stage.say({"execute": "human-monitor-command", "arguments": {"command-line": line}})
+        assert reply == {"return": ""}
 
 
 def assert_same_content(stage: Stage, one: str, other: str) -> None:
