@@ -25,6 +25,7 @@ class Functions:
         self._file = module.__file__
         self.source = Path(path).read_text()
         self._codes = _codes(compile(self.source, self._file, "exec"))
+        gc.unfreeze()  # conftest.py freezes what is there when tests are collected, and then it is not listed
         self._made = [each for each in gc.get_objects() if _is_of(each, self._file)]
 
     def replace(self, source: str | ast.Module) -> bool:
