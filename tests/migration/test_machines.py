@@ -314,6 +314,27 @@ def test_an_unknown_node_at_the_destination_loses_the_bitmaps_and_not_the_guest(
     assert status(destination) == "running"
 
 
+def test_the_target_of_a_mirror_is_given_away_and_the_base_of_an_active_commit_is_not() -> None:
+    """Only a mirror's target may belong to the destination already (mirror_start_job, block/mirror.c, QEMU 10.0)."""
+    source, destination = pair("11.1")
+    source.images.create("target", "qcow2", 1 << 20)
+    source.qmp("blockdev-add", driver="qcow2", node_name="t", file={"driver": "file", "filename": "target"})
+    source.qmp("blockdev-mirror", device="n0", target="t", sync="full", job_id="j")
+    source.run_until_idle()
+    source.migrate_to(destination)
+    assert (status(source), status(destination)) == ("postmigrate", "running")
+    assert source.graph.nodes["t"].inactive
+
+    source, destination = pair("11.1")
+    source.qmp("blockdev-snapshot-sync", device="d0", snapshot_file="top", snapshot_node_name="top")
+    source.qmp("block-commit", device="d0", job_id="j")
+    source.run_until_idle()
+    with pytest.raises(QmpError, match=r"^Block inactivate failed during switchover$"):
+        source.migrate_to(destination)
+    assert status(source) == "running"
+    assert not any(node.inactive for node in source.graph.nodes.values())
+
+
 def test_images_that_a_job_writes_cannot_be_given_away() -> None:
     source, destination = pair()
     source.add_disk("t0", "1M", node_name="t")
