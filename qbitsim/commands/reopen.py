@@ -113,10 +113,11 @@ class _Change:
         """Check the options and look up the children (bdrv_reopen_prepare, in its order)."""
         node, driver = self.node, DRIVERS.get(self.node.driver)
         if self.read_only and node.copy_on_read:
-            raise QmpError(f"Can't set node '{node.name}' to r/o with copy-on-read enabled")
+            raise QmpError(f"Can't set node '{node.device_or_node_name}' to r/o with copy-on-read enabled")
         check_detect_zeroes({**self.given, "discard": "unmap" if self.unmap else "ignore"})
         if driver is None or driver.reopens is None:
-            raise QmpError(f"Block format '{node.driver}' used by node '{node.name}' does not support reopening files")
+            name = node.device_or_node_name
+            raise QmpError(f"Block format '{node.driver}' used by node '{name}' does not support reopening files")
         self._check_reset(driver.resets)
         node.reopen_prepare(self.given, read_only=self.read_only)
         self._find_children(graph)

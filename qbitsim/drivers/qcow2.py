@@ -263,10 +263,13 @@ class Qcow2Node(DriverNode):
             written[cluster] = reach
         if self.image.file.faults is not None:
             self.image.file.faults.check("write", offset, len(data))
+        shared = self._requests.shared_clusters(offset, len(data)) if self.image.snapshots else ()
         if self._notices:
             self._requests.write(offset, data, self._below)
         else:
             self.image.write(offset, data, self._below)
+        if shared:
+            self._requests.note_replaced(shared)
 
     def _write_compressed(self, offset: int, data: bytes) -> None:
         """Write whole clusters, each for itself (qcow2_co_pwritev_compressed_part, block/qcow2.c, QEMU 10.0).
@@ -387,9 +390,9 @@ class Qcow2Node(DriverNode):
                 self._data.pwrite(offset, length)
             self._requests.ask_for_tables(offset)
         below = None if self.backing is None else self._below
-        self._requests.note_changed_tables(offset, length)
         stored = self._stored_zeroes(offset, length)
         self.image.write_zeroes(offset, length, below, self._below_is_zero, unmap=unmap)
+        self._requests.note_changed_tables(offset, length)
         for start, stop in stored:
             self._requests.note_written(start, stop)
             if self._notices:
@@ -409,16 +412,27 @@ class Qcow2Node(DriverNode):
             self.image.file.faults.check("discard", offset, length)
         if self._notices:
             self._file.before_table_change(list(self.image.layout.host_runs(offset, length)))
-        if length >= self.cluster_size:
+        first, last = self.image.content.whole_clusters(offset, length)
+        changes = self._discard_changes(first, last)
+        if first < last:
             self._requests.note_tables(offset)
-            self._requests.note_changed_tables(offset, length)
         if self.unmap and self.image.can_discard(backed=backed):
             self._requests.discard_places(offset, length)
-        if self._file.notices_requests:
-            first, last = self.image.content.whole_clusters(offset, length)
-            if first < last:
-                self._requests.ask_for_tables(first * self.cluster_size)
+        if self._file.notices_requests and first < last:
+            self._requests.ask_for_tables(first * self.cluster_size)
         self.image.discard(offset, length, backed=backed)
+        if changes:
+            self._requests.note_changed_tables(offset, length)
+
+    def _discard_changes(self, first: int, last: int) -> bool:
+        """Whether a discard of the clusters from *first* to before *last* changes their entries in the L2 tables.
+
+        It hides what is below, but what has no place over nothing stays as it is (discard_in_l2_slice, QEMU 10.0).
+        """
+        if first >= last or self.backing is not None:
+            return first < last
+        length = (last - first) * self.cluster_size
+        return self.image.content.status(first * self.cluster_size, length) != (Kind.HOLE, length)
 
     def _flush(self) -> None:
         if self.image.file.faults is not None:

@@ -46,7 +46,7 @@ class FileRequests:
     :ivar written: what the file has not been told of.
     """
 
-    __slots__ = ("_flushed", "_image", "_node", "_tables_end", "written")
+    __slots__ = ("_counted", "_flushed", "_image", "_node", "_tables_end", "written")
 
     def __init__(self, node: Node, image: Qcow2Image) -> None:
         self._node = node
@@ -54,6 +54,7 @@ class FileRequests:
         self.written = WrittenClusters(image)
         self._tables_end = 0
         self._flushed = len(image.content.allocation_order())
+        self._counted = -1  # Allocator.changes when refcounts were written last
 
     @property
     def _file(self) -> Node:
@@ -87,6 +88,23 @@ class FileRequests:
         """Keep how far the tables go that a request changed in memory, though it stored no data."""
         self._tables_end = max(self._tables_end, self._image.layout.table_end(offset + length - 1))
 
+    def shared_clusters(self, offset: int, length: int) -> list[int]:
+        """The guest clusters of a range that a snapshot shares, which get other places when they are written."""
+        layout, unit = self._image.layout, self._image.cluster_size
+        clusters = range(offset // unit, -(-(offset + length) // unit))
+        return [guest for guest in clusters if guest in layout.active.places and not layout.is_own(guest)]
+
+    def note_replaced(self, guests: list[int]) -> None:
+        """Guest clusters have got other places, which were counted in the file before the former ones were given back.
+
+        Refcounts that shrink wait for the tables, which have waited for those that grew (qcow2_cache_set_dependency).
+        """
+        layout, unit = self._image.layout, self._image.cluster_size
+        for guest in guests:
+            self._note_end((layout.clusters.block_of(layout.active.places[guest]) + 1) * unit)
+            self._tables_end = max(self._tables_end, layout.table_end(guest * unit))
+        self._flush_refcounts()
+
     def flush_tables(self) -> None:
         """Write the changed tables, refcounts first (qcow2_write_caches)."""
         self._flush_refcounts()
@@ -98,7 +116,9 @@ class FileRequests:
         """Write the refcounts of what was stored since the last time; the tables can be written now."""
         stored, layout = self._image.content.allocation_order(), self._image.layout
         new, self._flushed = list(islice(reversed(stored), max(0, len(stored) - self._flushed))), len(stored)
-        places = [layout.active.places[guest] for guest in new if guest in layout.active.places]
+        is_counted, self._counted = self._counted == layout.clusters.changes, layout.clusters.changes
+        # What was only zero has kept its place, so that nothing is counted anew.
+        places = () if is_counted else [layout.active.places[guest] for guest in new if guest in layout.active.places]
         for block in sorted({layout.clusters.block_of(place) for place in places}):
             self._note_end((block + 1) * self._image.cluster_size)
         ends = (layout.table_end(guest * self._image.cluster_size) for guest in new)

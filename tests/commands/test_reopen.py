@@ -295,3 +295,13 @@ def test_a_reopening_that_is_refused_late_leaves_persistent_bitmaps_readonly(mac
     machine.qmp("human-monitor-command", command_line='qemu-io n0 "write 0 64k"')
     [bitmap] = node(machine)["dirty-bitmaps"]
     assert (refused, bitmap["count"]) == ("", 65536)
+
+
+def test_a_node_that_cannot_be_reopened_is_called_as_its_drive(machine):
+    """(bdrv_get_device_or_node_name, block.c; seen with 7.2)"""
+    options = {"driver": "null-co", "node-name": "nul", "size": 1 << 20, "read-zeroes": True}
+    machine.add_drive("drive1", machine.add_node(options))
+    machine.add_node({**options, "node-name": "target"})
+    machine.qmp("blockdev-mirror", job_id="j", device="nul", target="target", sync="full", filter_node_name="f")
+    refused = why_not(machine, {"driver": "null-co", "node-name": "f"})
+    assert refused == "Block format 'mirror_top' used by node 'drive1' does not support reopening files"
