@@ -272,6 +272,7 @@ class Life:
         """What the bitmaps knew is lost, by nobody's fault."""
         self.written.clear()
         self.chain.clear()
+        self.attempt = None  # an increment that is of no use by itself
 
     def _back_up(self) -> None:
         if self.attempt is not None:
