@@ -346,3 +346,30 @@ def test_a_failed_group_ends_in_reverse_order_and_in_old_releases_who_has_failed
     assert [each for each in said if each[0].startswith("BLOCK_JOB_C")] == [
         (names.get(device, "BLOCK_JOB_CANCELLED"), device) for device in order
     ]
+
+
+def test_while_a_top_backup_looks_up_what_is_allocated_a_guest_write_saves_nothing_of_the_layers_below() -> None:
+    machine = Machine()
+    machine.images.create("base", "qcow2", SIZE).write(0, b"b" * SIZE)
+    top = machine.images.create("top", "qcow2", SIZE, backing="base", backing_format="qcow2")
+    top.write(2 * CLUSTER, b"t" * CLUSTER)
+    machine.add_disk("drive0", file="top")
+    machine.qmp("drive-backup", device="drive0", target="t", sync="top", job_id="j")
+    assert [task.label for task in machine.scheduler.ready()] == ["j: look up what is allocated"]
+    for cluster in (2, 5):
+        machine.drive("drive0").write(cluster * CLUSTER, b"n")
+    assert machine.images.lookup("t").content.stored_clusters() == [2]
+
+
+def test_of_a_group_that_is_refused_the_job_that_was_not_made_ends_without_a_word_of_its_own() -> None:
+    machine, actions = Machine(), []
+    for number in range(2):
+        machine.add_disk(f"drive{number}", CLUSTER)
+        data = {"device": f"drive{number}", "target": f"t{number}", "sync": "full", "job-id": f"j{number}"}
+        actions.append({"type": "drive-backup", "data": {**data, "speed": -number}})
+    with pytest.raises(QmpError, match="Parameter 'speed' expects a non-negative value"):
+        machine.qmp("transaction", actions=actions, properties={"completion-mode": "grouped"})
+    said = [(each["data"]["id"], each["data"]["status"]) for each in machine.events.read(0)]
+    assert said == [("j0", "created"), ("j1", "created"), ("j1", "null")] + [
+        ("j0", status) for status in ("aborting", "concluded", "null")
+    ]
