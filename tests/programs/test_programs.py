@@ -107,7 +107,8 @@ def test_nothing_is_imported_that_reading_a_disk_does_not_use(folder: Path) -> N
     done = subprocess.run(argv, capture_output=True, check=True, text=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "qbitsim.qemu_io.run" in imported
-    unwanted = {"argparse", "asyncio", "ctypes", "dataclasses", "datetime", "inspect", "json", "pathlib", "socket"}
+    unwanted = {"argparse", "asyncio", "ctypes", "dataclasses", "datetime", "enum", "inspect", "json", "pathlib"}
+    unwanted |= {"re", "socket", "typing"}
     folders = {"commands", "copying", "jobs", "machine", "nbd", "qemu_img", "qmp"}
     assert not imported & (unwanted | {f"qbitsim.{each}" for each in folders})
 
