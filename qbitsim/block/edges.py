@@ -150,8 +150,8 @@ class Edges(DrainedSections):
     def replace_node(self, old: Node, new: Node) -> list[Child]:
         """Let the parents of ``old`` use ``new`` instead, but for those at or below ``new`` and those that stay.
 
-        Each becomes the newest of its parents, so that they stand the other way round there. Return the moved edges, the
-        last one first, so that the change can be taken back in that order. Permissions are the caller's to refresh.
+        Each becomes the newest of its parents, so that they stand the other way round there. Return the moved edges,
+        the last one first, so that the change can be taken back in that order. Permissions are the caller's to refresh.
         (bdrv_replace_node_noperm and should_update_child, block.c, QEMU 10.0)
         """
         below = {node.name for node in downwards((new,))}
