@@ -150,17 +150,19 @@ class Edges(DrainedSections):
     def replace_node(self, old: Node, new: Node) -> list[Child]:
         """Let the parents of ``old`` use ``new`` instead, but for those at or below ``new`` and those that stay.
 
-        Return the moved edges, oldest first, so that the change can be taken back. Permissions are the caller's to
-        refresh. (bdrv_replace_node and should_update_child, block.c, QEMU 10.0)
+        Each becomes the newest of its parents, so that they stand the other way round there. Return the moved edges,
+        the last one first, so that the change can be taken back in that order. Permissions are the caller's to refresh.
+        (bdrv_replace_node_noperm and should_update_child, block.c, QEMU 10.0)
         """
         below = {node.name for node in downwards((new,))}
         moved = [
             edge
-            for edge in reversed(old.parents)
+            for edge in old.parents
             if not edge.stays and not (isinstance(edge.parent, Node) and edge.parent.name in below)
         ]
         for edge in moved:
             self.replace_child(edge, new)
+        moved.reverse()
         return moved
 
     def insert_above(self, node: Node, top: Node) -> None:
