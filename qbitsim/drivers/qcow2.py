@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 MAXIMUM_L1_ENTRIES = 1 << 22
 SIZE_IN_HEADER = 24
 
+COMPRESSING = 8
+"""How many clusters of a request are compressed at a time (QCOW2_MAX_WORKERS, block/qcow2.h, QEMU 10.0)."""
+
 _SIZES = ("cache-size", "l2-cache-size", "l2-cache-entry-size", "refcount-cache-size")
 
 
@@ -274,6 +277,8 @@ class Qcow2Node(DriverNode):
     def _write_compressed(self, offset: int, data: bytes) -> None:
         """Write whole clusters, each for itself (qcow2_co_pwritev_compressed_part, block/qcow2.c, QEMU 10.0).
 
+        After one that fails no other is begun; QEMU has begun some more by then, mostly as many as work at a time.
+
         :raises OSError: EINVAL for a part of a cluster, EIO for one that has a place in the file; others are written.
         """
         unit, end = self.cluster_size, offset + len(data)
@@ -281,8 +286,10 @@ class Qcow2Node(DriverNode):
             raise io_error(errno.ENOTSUP)
         if offset % unit or (end % unit and end != self.length):
             raise io_error(errno.EINVAL)
-        failed = False
+        failed, end_of_begun = False, len(data)
         for start in range(0, len(data), unit):
+            if start >= end_of_begun:
+                break
             piece, place = data[start : start + unit], offset + start
             if not self.image.shrinks(piece):
                 self._write(place, piece, compressed=False)
@@ -290,6 +297,7 @@ class Qcow2Node(DriverNode):
                 self._write_packed(place, piece)
             else:
                 failed = True
+                end_of_begun = min(end_of_begun, start + (1 + COMPRESSING) * unit)
         if failed:
             raise io_error(errno.EIO)
 
