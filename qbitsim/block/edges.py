@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from qbitsim.block.drained import DrainedSections
 from qbitsim.block.node import Child, Node, downwards
@@ -23,6 +22,7 @@ from qbitsim.block.walk import depth_first
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.block.roles import Parent
     from qbitsim.engine.scheduler import Scheduler

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.edge import Edge
@@ -23,6 +22,7 @@ from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.bits.bits import Bits
     from qbitsim.block.breakpoints import Breakpoints

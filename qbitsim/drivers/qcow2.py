@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.chain import read_below, status_above
 from qbitsim.block.limits import Limits
@@ -33,7 +32,10 @@ from qbitsim.images.spans import Spans
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from qbitsim.bits.bits import Bits
     from qbitsim.block.graph import Graph
     from qbitsim.drivers.opener import Opener

@@ -7,13 +7,13 @@ before the image changes. Others are told how far they were written, and only wh
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from qbitsim.drivers.qcow2_written import WrittenClusters
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.spans import Spans
 from qbitsim.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
     from qbitsim.images.content import Reader
