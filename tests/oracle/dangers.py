@@ -450,6 +450,12 @@ def _enable(actions: Actions, answer: Records, machine: Machine) -> bool:
     return any(f"'{data[key]}'" in failed for data in enabled for key in ("node", "name"))
 
 
+def _adds_above_what_ends(actions: Actions, answer: Records, machine: Machine) -> bool:
+    """What is added by drive belongs to the filter of a job; when that has ended, it is not found to be taken back."""
+    by_drive = any(kind == "block-dirty-bitmap-add" and data["node"] in machine.graph.drives for kind, data in actions)
+    return by_drive and any(record.get("event") == "BLOCK_JOB_COMPLETED" for record in answer)
+
+
 def _two_on_one_drive(actions: Actions, answer: Records, machine: Machine) -> bool:
     """By drive, the second one means the filter of the first, in 7.2 also its overlay, gone when it is undone.
 
@@ -510,5 +516,6 @@ def _always(actions: Actions, answer: Records, machine: Machine) -> bool:
 _CHECKS: dict[str, Callable[[Actions, Records, Machine], bool]] = {
     "a failed transaction with an enable action": _enable,
     "a failed transaction with a backup or snapshot by drive after another one of that disk": _two_on_one_drive,
+    "a failed transaction that adds a bitmap by drive while a job ends": _adds_above_what_ends,
     "a failed transaction that changes a bitmap before a backup with bitmap-mode always": _always,
 }
