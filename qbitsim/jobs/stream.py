@@ -164,10 +164,12 @@ class StreamJob(LoopJob):
         return 0
 
     def _set_backing(self, edge: Child, base: Node | None) -> None:
-        graph = self.jobs.graph
+        graph, node = self.jobs.graph, self.node.skip_filters()
+        comes_from_node = base is not None and base.comes_from(node)
         graph.detach(edge)
         if base is not None:
-            graph.attach(self.node.skip_filters(), "backing", base, is_part=True)
+            graph.attach(node, "backing", base, is_part=True)
+            base.inherits_from = node if comes_from_node else base.inherits_from
 
     def _drop_filter(self) -> None:
         if self.filter is not None:
