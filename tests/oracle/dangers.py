@@ -431,7 +431,7 @@ def _cannot_keep_backing(arguments: dict[str, Any], answer: Records, machine: Ma
 
     It ends a drained section of nodes that did not enter it (bdrv_subtree_drained_end, block/io.c).
     """
-    texts = ("Permission conflict", "Read-only block node", "Block node is read-only")
+    texts = ("Permission conflict", "Read-only block node")
     errors = [record["reply"].get("error", {}).get("desc", "") for record in answer if "reply" in record]
     if machine.profile.name != "7.2" or not any(error.startswith(texts) for error in errors):
         return False
