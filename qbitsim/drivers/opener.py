@@ -283,6 +283,8 @@ class Opener:
 
     def _attach_below(self, layer: _Layer, below: Node | None) -> None:
         if below is not None and layer.backing is not None:
+            if not isinstance(layer.backing.reference, str):
+                below.inherits_from = layer.node
             self.graph.attach(layer.node, "backing", below)
             if layer.backing.named:
                 below.probed = layer.backing.probed
@@ -331,12 +333,15 @@ class Opener:
         else:
             assert isinstance(given, dict)
             node = self._open(given, file_options(options) if inherited is None else inherited)
+            node.inherits_from = parent
         self.graph.attach(parent, name, node)
 
     def open_format(self, node: Node, file: Node, options: Options) -> None:
         """Give a format, or a filter, its name and its file, which is open already."""
         self._probe(file)
         self.register(node, options)
+        if not isinstance(options["file"], str):
+            file.inherits_from = node
         self.graph.attach(node, "file", file)
 
     def _probe(self, file: Node) -> None:

@@ -383,7 +383,7 @@ class Qcow2Node(DriverNode):
             self.image.file.faults.check("write-zeroes", offset, length)
         self._requests.note_tables(offset)
         if unmap:
-            self._requests.discard_places(offset, length)
+            self._requests.free_places(offset, length, passed_on=self.unmap)
         if self._notices:
             self.image.check_room_for_zeroes(offset, length, self._below)
             if self.image.data_file is not None and self.image.data_file.is_raw:
@@ -417,7 +417,7 @@ class Qcow2Node(DriverNode):
         if first < last:
             self._requests.note_tables(offset)
         if self.unmap and self.image.can_discard(backed=backed):
-            self._requests.discard_places(offset, length)
+            self._requests.free_places(offset, length, passed_on=True)
         if self._file.notices_requests and first < last:
             self._requests.ask_for_tables(first * self.cluster_size)
         self.image.discard(offset, length, backed=backed)

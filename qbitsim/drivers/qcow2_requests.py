@@ -159,11 +159,14 @@ class FileRequests:
         if end > self._file.noticed_end:
             self._file.note_write_end(end)
 
-    def discard_places(self, offset: int, length: int) -> None:
-        """Let the file discard the places of the whole clusters in a range that nothing else refers to.
+    def free_places(self, offset: int, length: int, *, passed_on: bool) -> None:
+        """The places of the whole clusters in a range, to which nothing else refers, are about to be freed.
 
-        That is what QEMU does when the last reference is gone, for neighbours together (update_refcount_discard and
-        qcow2_process_discards, block/qcow2-refcount.c, 10.0).
+        When the last reference is gone QEMU lets the file discard them, neighbours together (update_refcount_discard
+        and qcow2_process_discards, block/qcow2-refcount.c, 10.0).
+
+        :param passed_on: the file discards them (discard_passthrough of QCOW2_DISCARD_REQUEST); a 7.2 frees clusters of
+            a drive that does not pass discards on, too.
         """
         self.tell_writes()
         unit, layout = self._image.cluster_size, self._image.layout
@@ -175,7 +178,7 @@ class FileRequests:
         if runs:
             # What the tables waited for is written: refcounts wait for tables from now on (qcow2_cache_set_dependency).
             self._flush_refcounts()
-        for place, stop in runs:
+        for place, stop in runs if passed_on else ():
             if self._image.data_file is None:
                 self._file.note_discarded(place, stop - place)
             else:

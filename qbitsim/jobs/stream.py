@@ -154,10 +154,12 @@ class StreamJob(LoopJob):
             base = self._base()
             if edge is None:
                 return 0
+            comes_from_node = base is not None and base.comes_from(node)
             with graph.kept(edge.node):
                 graph.detach(edge)
                 if base is not None:
                     graph.attach(node, "backing", base, is_part=True)
+                    base.inherits_from = node if comes_from_node else base.inherits_from
             if base is None:
                 node.change_backing_file(None, None)
             else:
