@@ -424,7 +424,7 @@ class Bits(Chunks):
             first, end = start >> shift, (stop - 1 >> shift) + 1
             if chunk is ONES:
                 self.set(first, end)
-            elif chunk is not ZEROS and chunk.any():
+            elif chunk is not ZEROS:
                 low = first & MASK
                 self._own(first >> SHIFT)[low : low + end - first] |= fold(chunk, shift)
                 self._counted = False

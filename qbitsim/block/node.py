@@ -11,7 +11,7 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from qbitsim.block.bitmap import DirtyBitmap
@@ -480,8 +480,10 @@ def poll_all(nodes: Iterable[Node]) -> None:
                 path.pop()
 
 
-def downwards(roots: Iterable[Node]) -> list[Node]:
+def downwards(roots: Sequence[Node]) -> list[Node]:
     """``roots`` and all nodes below them, parents before children, older children first (bdrv_topological_dfs)."""
+    if len(roots) == 1 and (single := _single_file(roots[0])):
+        return single
     order: list[Node] = []
     seen: set[Node] = set()
     for root in roots:
@@ -499,4 +501,16 @@ def downwards(roots: Iterable[Node]) -> list[Node]:
                 order.append(node)
                 path.pop()
     order.reverse()
+    return order
+
+
+def _single_file(root: Node) -> list[Node]:
+    """As :func:`downwards` if no node there has two children, as is mostly so; an empty list if one has."""
+    order = [root]
+    edges = root.children
+    while edges:
+        if len(edges) > 1:
+            return []
+        order.append(edges[0].node)
+        edges = edges[0].node.children
     return order

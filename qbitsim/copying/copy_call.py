@@ -1,6 +1,6 @@
 """Copying in the background: what a job has in flight (BlockCopyCallState, block/block-copy.c, QEMU 10.0).
 
-A call goes over its range until nothing is left to copy there, keeps up to ``max_workers`` chunks in flight, and waits
+A call goes over the disk until nothing is left to copy there, keeps up to ``max_workers`` chunks in flight, and waits
 when the speed limit says so. When nobody could tell the difference it copies all that is left in one go.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class BlockCopyCall:
-    """One run over a range, in the background.
+    """One run over the disk, in the background.
 
     :param done: called once it has finished: everything is copied, something failed, or it was cancelled.
     :ivar failure: errno, or 0.
@@ -30,22 +30,18 @@ class BlockCopyCall:
         "_sleep",
         "_waiting",
         "cancelled",
-        "end",
         "failed_reading",
         "failure",
         "finished",
         "label",
         "max_chunk",
         "max_workers",
-        "offset",
         "state",
     )
 
     def __init__(
         self,
         state: BlockCopyState,
-        offset: int,
-        end: int,
         *,
         max_workers: int,
         max_chunk: int,
@@ -53,8 +49,6 @@ class BlockCopyCall:
         done: Callable[[], None],
     ) -> None:
         self.state = state
-        self.offset = offset
-        self.end = end
         self.max_workers = max_workers
         self.max_chunk = max_chunk
         self.label = label
@@ -63,7 +57,7 @@ class BlockCopyCall:
         self.finished = False
         self.cancelled = False
         self._done = done
-        self._position = offset
+        self._position = 0
         self._in_flight = 0
         self._waiting: CopyTask | None = None
         self._sleep: Task | None = None
@@ -139,7 +133,7 @@ class BlockCopyCall:
         """Make one chunk; None when there is nothing more to make in this round."""
         if self.cancelled or self.failure:
             return None
-        return self.state.start_task(self, self._position, self.end, self.max_chunk)
+        return self.state.start_task(self, self._position, self.state.length, self.max_chunk)
 
     def _submit(self, task: CopyTask) -> None:
         """Put the chunk in flight, or let it wait for a slot; or give it up and sleep, if the speed limit says so."""
@@ -172,11 +166,11 @@ class BlockCopyCall:
                 self.state.launch(task)
 
     def _round_ended(self) -> None:
-        """Go over the range again if failures of others have set bits again."""
+        """Go over the disk again if failures of others have set bits again."""
         stopped = self.failure or self.cancelled
-        if not stopped and self.state.copy_bitmap.any_dirty(self.offset, self.end):
-            self._position = self.offset
+        if not stopped and self.state.copy_bitmap.any_dirty(0, self.state.length):
+            self._position = 0
             self._pump()
-            return
-        self.finished = True
-        self._done()
+        else:
+            self.finished = True
+            self._done()

@@ -20,6 +20,7 @@ from qbitsim.drivers.filename_options import innermost, protocol_options
 from qbitsim.drivers.not_emulated import NOT_EMULATED, known_format, other_format
 from qbitsim.drivers.options import Options, check_detect_zeroes, file_options, flag
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.files import permissions as perms
 from qbitsim.files.failures import failure_text
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
@@ -348,6 +349,9 @@ class Opener:
 
         :raises QmpError: there is a filter whose children disagree once it has a user.
         """
+        if not (file.parents or file.children or self.graph.watchers):  # nobody notices the user
+            file.on_permissions(0, perms.ALL)
+            return
         user = Drive(self.graph, "")
         held, file.held = file.held, True
         try:

@@ -240,7 +240,7 @@ class FileRequests:
 
     # -- what the file is asked for
 
-    def write(self, offset: int, data: bytes, below: Reader) -> None:
+    def write(self, offset: int, data: bytes, below: Reader | None) -> None:
         """Write once the file has let the tables and the data be written to the places that they get there."""
         self._image.check_room(offset, len(data))
         self._file.before_table_change()
@@ -248,6 +248,7 @@ class FileRequests:
         written = False
         try:
             self._image.reserve(offset, len(data))
+            below = self._image.read_around(offset, len(data), below)
             self.ask_for_runs("write", offset, len(data))
             self._image.write(offset, data, below)
             written = True

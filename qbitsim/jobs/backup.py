@@ -134,8 +134,6 @@ class BackupJob(Job):
         options = self.options
         self._call = BlockCopyCall(
             self.state,
-            0,
-            self.state.length,
             max_workers=options.max_workers,
             max_chunk=options.max_chunk,
             label=self.id,

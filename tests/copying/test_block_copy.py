@@ -71,6 +71,13 @@ def test_a_guest_write_copies_first_whatever_the_speed_limit_says_and_counts_as_
     assert machine.images.read_chain("t", 10 * CLUSTER, 2 * CLUSTER) == b"o" * (2 * CLUSTER)
 
 
+def test_a_guest_write_across_the_end_of_a_cluster_copies_both() -> None:
+    machine = copying(speed=1, x_perf={"max-workers": 1, "max-chunk": CLUSTER})
+    machine.run_until_idle()
+    machine.drive("drive0").write(11 * CLUSTER - 1, b"n" * 2)
+    assert machine.images.lookup("t").content.stored_clusters() == [0, 10, 11]
+
+
 def test_a_guest_write_waits_for_a_chunk_that_waits_for_a_slot() -> None:
     machine = copying(x_perf={"max-workers": 1, "max-chunk": CLUSTER})
     machine.drive("drive0").write(CLUSTER, b"n")

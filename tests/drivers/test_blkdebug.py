@@ -66,6 +66,8 @@ def test_the_events_of_writes_and_flushes_happen():
     assert outcomes(disk({"event": "pwritev_done"}), "write", "write") == [0, 5]
     flushed = disk({"event": "flush_to_disk", "iotype": "read"})
     assert outcomes(flushed, "flush", "read", "write", "flush", "read") == [0, 0, 0, 0, 5]
+    flushed = disk({"event": "flush_to_os", "iotype": "read"})
+    assert outcomes(flushed, "read", "flush", "read") == [0, 0, 5]
 
 
 def test_what_cannot_be_zeroed_is_written():

@@ -55,8 +55,9 @@ def test_tasks_are_numbered_in_the_order_in_which_they_are_made(diary: Diary) ->
     scheduler, made = diary.scheduler, []
     for _ in range(2):
         made += [scheduler.soon(diary.note(""), ""), scheduler.after(5, diary.note(""), "")]
-        made.append(scheduler.at_once(diary.note(""), ""))
-    assert [(task.when, task.sequence) for task in made] == [(0, 1), (5, 2), (0, 3), (0, 4), (5, 5), (0, 6)]
+        made += [scheduler.at_once(diary.note(""), ""), scheduler.before_io(diary.note(""), "")]
+    assert [task.when for task in made] == [0, 5, 0, 0] * 2
+    assert [task.sequence for task in made] == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_timers_without_delay_run_in_their_order_before_io(diary: Diary) -> None:

@@ -292,3 +292,18 @@ def test_what_a_commit_wrote_is_in_the_file_of_the_base_when_it_is_over(profile,
     machine.run_until_idle()
     found = HostImageStore(tmp_path).read_chain("base", 0, 3 * CLUSTER)
     assert found == b"\7" * 2 * CLUSTER + bytes(CLUSTER)
+
+
+def test_a_piece_waits_for_a_limit_on_the_base():
+    machine = Machine()
+    machine.execute("object-add", {"qom-type": "throttle-group", "id": "g", "limits": {"bps-write": 1 << 20}})
+    for name, backing in (("base", None), ("mid", "base"), ("top", "mid")):
+        machine.images.create(name, "qcow2", 4 * SIZE, backing=backing, backing_format=backing and "qcow2")
+    machine.images.lookup("mid").write(0, b"m" * 4 * SIZE)
+    file = {"driver": "throttle", "throttle-group": "g", "file": {"driver": "file", "filename": "base"}}
+    machine.add_node({"driver": "qcow2", "node-name": "base", "file": file})
+    backing = {"driver": "qcow2", "node-name": "mid", "file": {"driver": "file", "filename": "mid"}, "backing": "base"}
+    machine.add_drive("drive0", machine.open_file("top", {"node-name": "top", "backing": backing}))
+    machine.qmp("block-commit", device="drive0", top_node="mid", job_id="j")
+    machine.until("BLOCK_JOB_COMPLETED")
+    assert machine.scheduler.now > 10**9

@@ -35,6 +35,8 @@ def test_chunks_below_a_cluster_are_widened_as_long_as_their_clusters_were_not_f
     assert target.widened(CLUSTER - PAGE, PAGE) == (CLUSTER - PAGE, PAGE)
     assert target.widened(CLUSTER - PAGE, 2 * PAGE) == (0, 2 * CLUSTER)
     assert target.widened(CLUSTER, PAGE) == (CLUSTER, CLUSTER)
+    target.note_copied(2 * CLUSTER, CLUSTER)
+    assert target.widened(2 * CLUSTER - PAGE, 2 * PAGE) == (CLUSTER, 2 * CLUSTER)
 
 
 @pytest.mark.parametrize(("backing", "granularity"), [(None, PAGE), ("base", CLUSTER), ("base", 2 * CLUSTER)])

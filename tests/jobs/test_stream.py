@@ -342,3 +342,25 @@ def test_a_backup_reads_through_the_filter_of_a_stream_that_came_later():
     machine.qmp("block-job-set-speed", device="b0", speed=0)
     machine.run_until_idle()
     assert machine.graph.nodes["node0"].status(5 * CLUSTER, CLUSTER).data
+
+
+@pytest.mark.parametrize(("speed", "left"), [(1, [("j", 8 * CLUSTER)]), (2, [])])
+def test_before_8_0_a_stream_goes_on_at_once_if_it_gets_another_speed_but_not_if_it_gets_its_own(speed, left):
+    machine = chain("7.2", base=range(16))
+    machine.qmp("block-stream", device="drive0", job_id="j", speed=1)
+    machine.run_until_idle()
+    machine.qmp("block-job-set-speed", device="j", speed=speed)
+    machine.run_until_idle()
+    assert [(job["device"], job["offset"]) for job in machine.qmp("query-block-jobs")] == left
+
+
+def test_a_piece_waits_for_a_limit_on_what_it_is_written_to():
+    machine = Machine()
+    machine.execute("object-add", {"qom-type": "throttle-group", "id": "g", "limits": {"bps-write": 1 << 20}})
+    machine.images.create("base", "qcow2", 4 * SIZE).write(0, b"b" * 4 * SIZE)
+    machine.images.create("top", "qcow2", 4 * SIZE, backing="base", backing_format="qcow2")
+    file = {"driver": "throttle", "throttle-group": "g", "file": {"driver": "file", "filename": "top"}}
+    machine.add_node({"driver": "qcow2", "node-name": "top", "file": file})
+    machine.qmp("block-stream", device="top", job_id="j")
+    machine.until("BLOCK_JOB_COMPLETED")
+    assert machine.scheduler.now > 10**9
