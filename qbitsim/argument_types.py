@@ -10,3 +10,7 @@ Size: TypeAlias = Annotated[int | str, "bytes"]
 ErrorClass: TypeAlias = Literal["GenericError", "CommandNotFound", "DeviceNotActive", "DeviceNotFound", "KVMMissingCap"]
 """QEMU's QapiErrorClass (qapi/error.json, 10.0)."""
 ERROR_CLASSES: tuple[ErrorClass, ...] = get_args(ErrorClass)
+
+Operation: TypeAlias = Literal["read", "write", "write-zeroes", "discard", "flush"]
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+"""The kinds of requests that can be made to fail."""

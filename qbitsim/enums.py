@@ -7,8 +7,7 @@ type checker it is Python's own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from enum import StrEnum as StrEnum  # noqa: PLC0414 - what mypy takes for a re-export
 else:

@@ -186,8 +186,11 @@ class Profile:
     Commit 137b4d4bd506, in the first pull request after 9.0 (cbw_child_perm()).
     """
 
-    reopening_drains_below: bool = gone_with("8.0")
-    """Whether a node that is reopened is made quiet with all that is below it (bdrv_subtree_drained_begin())."""
+    drains_subtrees: bool = gone_with("8.0")
+    """Whether what is below a node is made quiet with it (bdrv_subtree_drained_begin()).
+
+    So it is where a node is reopened, and above the base of a stream that ends (stream_prepare()).
+    """
 
     reopening_refreshes_backwards: bool = came_with("8.0")
     """Whether reopening works out permissions beginning with the node that was queued last (bdrv_reopen_multiple())."""

@@ -81,6 +81,9 @@ def _init(self: Any, /, *values: Any, **members: Any) -> None:
     cls = type(self)
     if values:
         given = dict(zip(cls.__record_fields__, values, strict=False))
+        if not members and len(given) == len(values) == len(cls.__record_fields__):
+            self.__dict__.update(given)
+            return
         if len(given) < len(values) or not given.keys().isdisjoint(members):
             raise TypeError(f"{cls.__name__} was given something twice or too much")
         members.update(given)
@@ -112,7 +115,8 @@ def _values(self: Any) -> tuple[Any, ...]:
 def _eq(self: Any, other: object) -> Any:
     if type(other) is not type(self):
         return NotImplemented
-    return self.__dict__ == other.__dict__ or _values(self) == _values(other)
+    mine, theirs = self.__dict__, other.__dict__
+    return mine == theirs or (mine.keys() != theirs.keys() and _values(self) == _values(other))
 
 
 def _hash(self: Any) -> int:

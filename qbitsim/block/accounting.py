@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qbitsim.jsontypes import Json
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qbitsim.jsontypes import Json
+
 
 KINDS = {"read": "rd", "write": "wr", "zone_append": "zone_append", "flush": "flush", "unmap": "unmap"}
 """Kind of request -> what the names of its counters begin with."""

@@ -16,11 +16,11 @@ Theory of operation (block/dirty-bitmap.c, QEMU 10.0)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
 from qbitsim.bits.bits import Bits
 from qbitsim.errors import QmpError
+from qbitsim.light_typing import Protocol
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

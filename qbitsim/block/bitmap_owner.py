@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES, DirtyBitmap
 from qbitsim.errors import QmpError
+
+TYPE_CHECKING = False
 
 DEFAULT_CLUSTER = 65536
 MINIMUM_DEFAULT_GRANULARITY = 4096

@@ -10,7 +10,7 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from qbitsim.block.edge import Edge
@@ -27,7 +27,7 @@ class DrainedSections:
     :ivar active_have_active_children: an inactive node is refused below an active one (QEMU 10.0 and later).
     :ivar drains_on_change: every change of the graph drains all nodes (QEMU 8.0 and later).
     :ivar quiet_during_change: and keeps them quiet until it is made (QEMU 11.1).
-    :ivar reopening_drains_below: a node that is reopened is made quiet with all that is below it (QEMU up to 7.2).
+    :ivar drains_subtrees: some commands make a node quiet with all that is below it (QEMU up to 7.2).
     :ivar drivers_drain_in_coroutines: bottom halves run while a driver that takes part becomes quiet (QEMU up to 7.2).
     :ivar watchers: how many edges jobs have that were started: without one nobody notices that nodes are drained.
     """
@@ -41,7 +41,7 @@ class DrainedSections:
             "opens_inactive",
             "quiet_during_change",
         ),
-        *("reopening_drains_below", "watchers"),
+        *("drains_subtrees", "watchers"),
     )
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class DrainedSections:
         self.active_have_active_children = False
         self.drains_on_change = False
         self.quiet_during_change = False
-        self.reopening_drains_below = False
+        self.drains_subtrees = False
         self.drivers_drain_in_coroutines = False
         self.watchers = 0
 
@@ -112,13 +112,40 @@ class DrainedSections:
         :raises QmpError: as :meth:`drain_found`.
         :raises StalledError: as :meth:`drain`.
         """
-        below = downwards((node,))[1:] if self.reopening_drains_below else []
+        below = self._below(node)
         with ExitStack() as quiet:
             self.drain_found(node)
             quiet.callback(node.drained_end)
             for each in below:
                 quiet.enter_context(self.drained(each))
             yield
+
+    @contextmanager
+    def drained_with_below(self, top: Node) -> Iterator[Callable[[Node, Callable[[], None]], None]]:
+        """As :meth:`drained`, up to 7.2 with all that is below it (bdrv_subtree_drained_begin).
+
+        :returns: what a node and a change of its children are called with. If it is the top, what is below is not
+            drained while they change, and what is below then is drained again (bdrv_unapply_subtree_drain, 7.2).
+        :raises StalledError: as :meth:`drain`.
+        """
+        with self.drained(top), ExitStack() as quiet:
+
+            def drain_below() -> None:
+                for each in self._below(top):
+                    quiet.enter_context(self.drained(each))
+
+            def changing_below(node: Node, change: Callable[[], None]) -> None:
+                if node is top:
+                    quiet.close()
+                change()
+                if node is top:
+                    drain_below()
+
+            drain_below()
+            yield changing_below
+
+    def _below(self, node: Node) -> list[Node]:
+        return downwards((node,))[1:] if self.drains_subtrees else []
 
     def changing(self, times: int = 1) -> None:
         """The graph is about to change ``times`` times, and QEMU drains every node each time.

@@ -9,9 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ClassVar
 
-from qbitsim.argument_types import Size
 from qbitsim.block.accounting import Accounting
 from qbitsim.block.request import GuestRequest
 from qbitsim.block.waiting import DrainedError
@@ -21,7 +19,11 @@ from qbitsim.files.failures import io_error
 from qbitsim.files.faults import StalledError
 from qbitsim.sizes import parse_size
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import ClassVar
+
+    from qbitsim.argument_types import Size
     from qbitsim.block.drive_info import DriveInfo
     from qbitsim.block.edges import Edges
     from qbitsim.block.node import Child, Node

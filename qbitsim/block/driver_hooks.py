@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.errors import QmpError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, ClassVar
+
     from qbitsim.block.breakpoints import Breakpoints
     from qbitsim.block.roles import ReadPart
     from qbitsim.block.status import Status

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
-
 from qbitsim.block.roles import Named
+from qbitsim.light_typing import Generic, TypeVar
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.block.roles import Parent
 

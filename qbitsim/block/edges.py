@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from qbitsim.block.drained import DrainedSections
 from qbitsim.block.node import Child, Node, downwards
@@ -23,6 +22,7 @@ from qbitsim.block.walk import depth_first
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.block.roles import Parent
     from qbitsim.engine.scheduler import Scheduler
@@ -109,6 +109,7 @@ class Edges(DrainedSections):
     def _cut(self, edge: Child) -> None:
         self.watchers -= edge.watched
         if isinstance(edge.parent, Node):
+            _unset_inherits_from(edge.parent, edge)
             edge.parent.children.remove(edge)
         self._unlink(edge)
         self.refresh_permissions(edge.node)
@@ -125,20 +126,43 @@ class Edges(DrainedSections):
         if not node.quiesce:
             edge.drained_end()
 
+    def set_child(self, parent: Node, name: str, node: Node | None) -> None:
+        """Give a node another file or backing file, or none; permissions are the caller's to refresh, but for one where
+        none was.
+
+        A node that was opened somewhere below its new parent counts as opened with it from then on
+        (bdrv_set_file_or_backing_noperm, block.c, QEMU 10.0).
+
+        :raises QmpError: as :meth:`attach`.
+        """
+        comes_from_parent = node is not None and node.comes_from(parent)
+        edge = parent.child(name)
+        if edge is not None and node is not None:
+            _unset_inherits_from(parent, edge)
+            self.replace_child(edge, node)
+        elif edge is not None:
+            self.detach(edge)
+        elif node is not None:
+            self.attach(parent, name, node)
+        if node is not None and comes_from_parent:
+            node.inherits_from = parent
+
     def replace_node(self, old: Node, new: Node) -> list[Child]:
         """Let the parents of ``old`` use ``new`` instead, but for those at or below ``new`` and those that stay.
 
-        Return the moved edges, oldest first, so that the change can be taken back. Permissions are the caller's to
-        refresh. (bdrv_replace_node and should_update_child, block.c, QEMU 10.0)
+        Each becomes the newest of its parents, so that they stand the other way round there. Return the moved edges,
+        the last one first, so that the change can be taken back in that order. Permissions are the caller's to refresh.
+        (bdrv_replace_node_noperm and should_update_child, block.c, QEMU 10.0)
         """
         below = {node.name for node in downwards((new,))}
         moved = [
             edge
-            for edge in reversed(old.parents)
+            for edge in old.parents
             if not edge.stays and not (isinstance(edge.parent, Node) and edge.parent.name in below)
         ]
         for edge in moved:
             self.replace_child(edge, new)
+        moved.reverse()
         return moved
 
     def insert_above(self, node: Node, top: Node) -> None:
@@ -217,3 +241,13 @@ class Edges(DrainedSections):
     def _unlink(self, edge: Child) -> None:
         edge.node.parents.remove(edge)
         edge.drained_end()
+
+
+def _unset_inherits_from(root: Node, edge: Child) -> None:
+    """What is reached by an edge of *root* that goes no more counts as opened with it.
+
+    (bdrv_unset_inherits_from, block.c, QEMU 10.0)
+    """
+    for node in downwards((edge.node,)):
+        if node.inherits_from is root and all(other is edge or other.node is not node for other in root.children):
+            node.inherits_from = None

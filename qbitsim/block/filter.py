@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
 
 from qbitsim.block.node import Child, Node
 from qbitsim.block.own_length import OwnLengthNode
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import ClassVar
+
     from qbitsim.block.status import Status
     from qbitsim.files.faults import FaultOwner
     from qbitsim.images.image import Image

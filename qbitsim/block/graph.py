@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
 
 from qbitsim.block.drive import Drive
 from qbitsim.block.edges import Edges
@@ -22,7 +21,9 @@ from qbitsim.block.throttle_group import ThrottleGroup
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
+from qbitsim.light_typing import TypeVar
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.engine.scheduler import Scheduler

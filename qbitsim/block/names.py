@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
-_WELL_FORMED = r"[A-Za-z][A-Za-z0-9\-._]*\Z"
-
 
 def is_well_formed(identifier: str) -> bool:
     """Whether it is an ASCII letter followed by ASCII letters, digits and ``-._``."""
-    return re.match(_WELL_FORMED, identifier) is not None
+    marks = str.maketrans("", "", "-._")
+    return identifier.isascii() and identifier[:1].isalpha() and identifier.translate(marks).isalnum()
 
 
 ID_HINT = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.\n"

@@ -11,9 +11,8 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.edge import Edge
@@ -23,6 +22,7 @@ from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.bits.bits import Bits
     from qbitsim.block.breakpoints import Breakpoints
@@ -39,6 +39,7 @@ class Node(Requests):
     :ivar auto_named: the name was generated (``#block017``).
     :ivar probed: its format was told from its content, because nobody had named it.
     :ivar named_backing: the backing file that was opened because the image's header names it, None otherwise.
+    :ivar inherits_from: the node whose options it was opened with, as its child; it is reopened together with that one.
     :ivar inactive: the image is in use by another process, from or to which the guest migrates (BDRV_O_INACTIVE).
     :ivar implicit: QEMU put it there by itself; it goes when its job goes.
     :ivar held: a job keeps it, even when it is no parent of it any more.
@@ -50,8 +51,8 @@ class Node(Requests):
 
     __slots__ = (
         *("_blocked_at", "_read_only", "auto_named", "bitmaps", "bitmaps_by_name", "blockers", "children", "graph"),
-        *("held", "implicit", "inactive", "monitor_owned", "name", "named_backing", "options", "parents"),
-        *("probed", "quiesce"),
+        *("held", "implicit", "inactive", "inherits_from", "monitor_owned", "name", "named_backing", "options"),
+        *("parents", "probed", "quiesce"),
     )
 
     def __init__(self, graph: Surroundings, *, read_only: bool = False, unmap: bool = False) -> None:
@@ -61,6 +62,7 @@ class Node(Requests):
         self.auto_named = False
         self.probed = False
         self.named_backing: Node | None = None
+        self.inherits_from: Node | None = None
         self.implicit = False
         self.inactive = graph.opens_inactive
         self.held = False
@@ -116,6 +118,13 @@ class Node(Requests):
         return given
 
     # -- who is above and below
+
+    def comes_from(self, node: Node) -> bool:
+        """Whether it was opened as a child of that node, or of one that was (bdrv_inherits_from_recursive, block.c)."""
+        place: Node | None = self
+        while place is not None and place is not node:
+            place = place.inherits_from
+        return place is node
 
     def child(self, name: str) -> Child | None:
         """The edge to the child of that name."""
@@ -471,8 +480,10 @@ def poll_all(nodes: Iterable[Node]) -> None:
                 path.pop()
 
 
-def downwards(roots: Iterable[Node]) -> list[Node]:
+def downwards(roots: Sequence[Node]) -> list[Node]:
     """``roots`` and all nodes below them, parents before children, older children first (bdrv_topological_dfs)."""
+    if len(roots) == 1 and (single := _single_file(roots[0])):
+        return single
     order: list[Node] = []
     seen: set[Node] = set()
     for root in roots:
@@ -490,4 +501,16 @@ def downwards(roots: Iterable[Node]) -> list[Node]:
                 order.append(node)
                 path.pop()
     order.reverse()
+    return order
+
+
+def _single_file(root: Node) -> list[Node]:
+    """As :func:`downwards` if no node there has two children, as is mostly so; an empty list if one has."""
+    order = [root]
+    edges = root.children
+    while edges:
+        if len(edges) > 1:
+            return []
+        order.append(edges[0].node)
+        edges = edges[0].node.children
     return order

@@ -14,11 +14,11 @@ Theory of operation
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 from qbitsim.block.node import Child, Node
 from qbitsim.files.failures import io_error
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.block.roles import Surroundings
 

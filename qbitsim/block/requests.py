@@ -13,7 +13,6 @@ Theory of operation
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 from qbitsim.block.bitmap_owner import BitmapOwner
 from qbitsim.block.driver_hooks import DriverHooks
@@ -21,6 +20,7 @@ from qbitsim.block.status import Status
 from qbitsim.block.write_end import WriteEnd
 from qbitsim.files.failures import io_error
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.block.limits import Limits
     from qbitsim.block.roles import Layer

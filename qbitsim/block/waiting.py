@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from qbitsim.errors import WouldWaitError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.engine.scheduler import Scheduler
 

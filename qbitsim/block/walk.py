@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+
+from qbitsim.light_typing import TypeVar
 
 NodeT = TypeVar("NodeT")
 

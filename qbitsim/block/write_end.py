@@ -6,8 +6,7 @@ the highest end so far and the threshold (block/write-threshold.c and bdrv_co_wr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.block.roles import Surroundings
 

@@ -27,7 +27,7 @@ from qbitsim.qapi.blockdev import BLOCKDEV_DRIVER, BlockdevOptions
 from qbitsim.qapi.not_emulated import NOT_EMULATED
 from qbitsim.qapi.order import schema_order
 from qbitsim.qapi.registry import DECLARED_COMMANDS, DECLARED_EVENTS, Command, Event, TransactionAction
-from qbitsim.qapi.schema import ArgInfo, EnumInfo, struct_info
+from qbitsim.qapi.schema import ArgInfo, EnumInfo, annotated, struct_info
 from qbitsim.qapi.structs import struct_fields
 from qbitsim.terminal.errors import CliError
 from qbitsim.terminal.streams import show
@@ -227,6 +227,9 @@ def _times(counted: Coverage, subject: str) -> str:
 
 def _structs(annotation: object) -> list[type]:
     """The declared classes inside an annotation, without those that have tables of their own."""
+    parts = annotated(annotation)
+    if parts is not None:
+        return _structs(parts[0])
     if isinstance(annotation, type):
         own_table = issubclass(annotation, BlockdevOptions | TransactionAction | StrEnum)
         return [annotation] if hasattr(annotation, "__qapi_fields__") and not own_table else []
@@ -251,7 +254,10 @@ def _enumerations(classes: Iterable[object]) -> list[type[StrEnum]]:
     todo = list(classes)
     while todo:
         each = todo.pop(0)
-        if isinstance(each, type) and issubclass(each, StrEnum):
+        parts = annotated(each)
+        if parts is not None:
+            todo.append(parts[0])
+        elif isinstance(each, type) and issubclass(each, StrEnum):
             found[each] = None
         elif isinstance(each, type) and hasattr(each, "__qapi_fields__"):
             if each not in seen:

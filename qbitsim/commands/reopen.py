@@ -4,12 +4,13 @@ Theory of operation
 ===================
 
 1. The options given are all options: one that is missing goes back to its default, if its driver can do that.
-2. Children that were opened together with the node (inline) are reopened with it; children by name are not.
+2. Children that were opened together with the node (inline; :attr:`.Node.inherits_from`) are reopened with it;
+   children by name are not.
 3. Every node is prepared first: it says which of the options it takes over. Any other must be as it was. Then the
    permissions of all are worked out anew. Only when all of that has succeeded does anything change.
 
-QEMU stores the bitmaps of a qcow2 node, and makes them readonly, before it works out the permissions, so that there a
-refused reopen leaves them readonly. Here a refusal changes nothing.
+One thing changes before: a qcow2 node that is to be read-only stores its bitmaps and makes them readonly, and they stay
+so when the permissions then refuse it, as in QEMU (:meth:`.Qcow2Node.reopen_prepare`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from qbitsim.block.drive import Drive
 from qbitsim.block.permissions import ReadOnlyNodeError
 from qbitsim.commands.context import Context
 from qbitsim.drivers.driver import DRIVERS
+from qbitsim.drivers.file import image_below
 from qbitsim.drivers.options import Options, check_detect_zeroes
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.jobs.loop import flush_reopened
@@ -164,10 +166,17 @@ class _Change:
         if old is not None and len(old.parents) == 1 and any(below.frozen for below in old.children):
             # The filter of a commit would go before the job (bdrv_replace_child_noperm, seen with 7.2 and 10.0).
             raise UnsupportedError(f"taking '{old.name}' from the job that needs it: real QEMU crashes")
-        if name == "file" and node.image is not None:
-            raise UnsupportedError(f"another file for the {node.driver} node '{node.name}'")
         if name == "backing" and not node.supports_backing:
             raise QmpError(f"Driver '{node.driver}' of node '{node.name}' does not support backing files")
+
+    def check_same_file(self) -> None:
+        """A format's tables are of one file, however it is reached.
+
+        :raises UnsupportedError: it would lead to another one, to which QEMU applies the tables that it has in memory.
+        """
+        node, file = self.node, self.node.child("file")
+        if "file" in self.children and file is not None and node.image not in {None, image_below(file.node)}:
+            raise UnsupportedError(f"another file for the {node.driver} node '{node.name}'")
 
     def _check_same(self, own: frozenset[str]) -> None:
         inline = set() if self.follows else self._names_of_children
@@ -240,7 +249,7 @@ class _Queue:
         change.says_backing |= queued.keeps_options
         change.follows = is_child and queued.keeps_options
         for edge in reversed(node.children):
-            if not _inherits(node, edge.name, edge.node):
+            if edge.node.inherits_from is not node:
                 continue
             wanted: str | Options | None = given.get(edge.name, {})
             if isinstance(wanted, str | None) and wanted != edge.node.name:
@@ -273,15 +282,20 @@ class _Queue:
         self.graph.changing()
         for change in changes:
             change.prepare(self.graph)
+        inherited = [(node, node.inherits_from) for node in self.graph.nodes.values()]
         try:
             for change in changes:
                 self._replace_children(change)
                 change.node.mark_read_only(change.read_only)
             self._refresh(changes)
+            for change in changes:
+                change.check_same_file()
         except QmpError:
             for change in reversed(changes):
                 change.node.mark_read_only(change.was_read_only)
                 self._restore_children(change)
+            for node, parent in inherited:
+                node.inherits_from = parent
             self._refresh(changes)
             self._release_former(changes)
             raise
@@ -296,20 +310,11 @@ class _Queue:
             if edge is not None:
                 former.insert(edge.node)
             change.replaced.append((name, former))
-            self._set_child(change.node, name, new)
+            self.graph.set_child(change.node, name, new)
 
     def _restore_children(self, change: _Change) -> None:
         for name, former in reversed(change.replaced):
-            self._set_child(change.node, name, former.root.node if former.root is not None else None)
-
-    def _set_child(self, node: Node, name: str, new: Node | None) -> None:
-        edge = node.child(name)
-        if edge is not None and new is not None:
-            self.graph.replace_child(edge, new)
-        elif edge is not None:
-            self.graph.detach(edge)
-        elif new is not None:
-            self.graph.attach(node, name, new)
+            self.graph.set_child(change.node, name, former.root.node if former.root is not None else None)
 
     def _refresh(self, changes: list[_Change]) -> None:
         roots: list[Node] = []
@@ -329,14 +334,6 @@ class _Queue:
         for change in changes:
             for _name, user in change.replaced:
                 user.eject()
-
-
-def _inherits(node: Node, name: str, child: Node) -> bool:
-    """Whether the child was opened together with the node; what a job has put between was not."""
-    if name not in node.options:
-        return child.auto_named and not child.monitor_owned and not child.implicit
-    given = node.options[name]
-    return isinstance(given, dict) and given.get("driver", child.driver) == child.driver and not child.monitor_owned
 
 
 def _merged(old: Options, new: Options) -> Options:

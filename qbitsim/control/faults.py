@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from qbitsim.argument_types import ErrorClass, Size
+from qbitsim.argument_types import ErrorClass, Operation, Size
 from qbitsim.commands.context import Context
 from qbitsim.control.units import ErrnoOnWire, SizeOnWire
 from qbitsim.errnos import Errno
 from qbitsim.errors import QmpError
-from qbitsim.files.faults import Operation
 from qbitsim.injection.declaration import Kind, Ranges
 from qbitsim.injection.faults import KINDS, Holder
 from qbitsim.jobs.foreign import ForeignJob, ForeignKind

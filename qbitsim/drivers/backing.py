@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from qbitsim.drivers.filename_options import json_options, protocol_options
 from qbitsim.drivers.options import Options, file_options
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
     from qbitsim.drivers.opener import Opener

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
+from qbitsim.argument_types import OPERATIONS
 from qbitsim.block.breakpoints import Breakpoints
 from qbitsim.block.limits import Limits
 from qbitsim.block.node import Child, Node
@@ -15,7 +16,7 @@ from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.enums import StrEnum
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
-from qbitsim.files.faults import OPERATIONS, Fault, Faults
+from qbitsim.files.faults import Fault, Faults
 from qbitsim.qapi.block_graph import BlockPermission
 from qbitsim.qapi.blockdev import BlockdevOptions, BlockdevRef
 from qbitsim.qapi.schema import REQUIRED, Enumeration, Int32, Int64, UInt64, arg

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -27,8 +28,8 @@ def read_config(images: ImageStore, name: str) -> Options:
     :raises QmpError: there is no such file, or it is none with rules.
     """
     try:
-        source = images.file(name).bytes_read
-        text = source.read_at(0, source.length).decode(errors="surrogateescape")
+        source = None if name == os.devnull else images.file(name).bytes_read
+        text = "" if source is None else source.read_at(0, source.length).decode(errors="surrogateescape")
     except OSError as error:
         raise QmpError(f"Could not read blkdebug config file: {error.strerror}") from None
     rules: Options = {"inject-error": [], "set-state": []}

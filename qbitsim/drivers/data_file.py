@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from qbitsim.drivers.file import file_below
 from qbitsim.errors import QmpError, UnsupportedError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
     from qbitsim.drivers.opener import Opener

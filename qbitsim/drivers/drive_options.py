@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from qbitsim.drivers.options import Options, Written
 from qbitsim.errors import QmpError
 from qbitsim.sizes import parse_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _OF_THE_DRIVE = frozenset({"id", "if", "media", "format", "cache", "werror", "rerror"})
 _CACHE_MODES: dict[str, Options] = {
@@ -97,7 +99,7 @@ def parse_object(given: str) -> Options:
     flat: Options = {"qom-type": kind.removeprefix("qom-type=")}
     for part in parts:
         name, _equals, value = part.partition("=")
-        flat[name] = int(value) if re.fullmatch(r"-?\d+", value) and name != "id" else value
+        flat[name] = int(value) if value.removeprefix("-").isdecimal() and name != "id" else value
     plain: Options = _plain(nested(flat))
     return plain
 
@@ -156,7 +158,7 @@ def _with_lists(value: Any) -> Any:
     """Members called 0, 1, … become a list."""
     if not isinstance(value, dict):
         return value
-    if value and all(re.fullmatch(r"\d+", name) for name in value):
+    if value and all(name.isdecimal() for name in value):
         return [_with_lists(value[name]) for name in sorted(value, key=int)]
     for name, item in value.items():
         value[name] = _with_lists(item)

@@ -15,17 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, TypeVar
 
 from qbitsim.block.filter import FilterNode
 from qbitsim.block.node import Node
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import UnsupportedError
+from qbitsim.light_typing import TypeVar
 from qbitsim.qapi.blockdev import BLOCKDEV_DRIVER, BlockdevOptions
 from qbitsim.qapi.lazy import Lazy
 from qbitsim.qapi.schema import struct_info
 from qbitsim.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
     from qbitsim.drivers.opener import Opener

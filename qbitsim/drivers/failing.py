@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.files.faults import OPERATIONS, FaultOwner, Faults
+from qbitsim.argument_types import OPERATIONS
+from qbitsim.files.faults import FaultOwner, Faults
 from qbitsim.nearest import nearest
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.limits import Limits
 from qbitsim.block.node import Node
@@ -22,7 +21,10 @@ from qbitsim.qapi.blockdev import BlockdevOptions
 from qbitsim.qapi.schema import Int64, arg, struct_features
 from qbitsim.qapi.structs import struct
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from qbitsim.bits.bits import Bits
     from qbitsim.block.graph import Graph
     from qbitsim.drivers.opener import Opener

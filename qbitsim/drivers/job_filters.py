@@ -185,13 +185,13 @@ def commit_top_below(graph: Graph, node: Node, backing: Node) -> Iterator[None]:
     graph.register(top, None)
     graph.attach(top, "backing", backing)
     graph.changing()
-    graph.replace_child(edge, top)
+    graph.set_child(node, "backing", top)
     graph.refresh_permissions(node)
     try:
         yield
     finally:
         graph.changing()
-        graph.replace_child(edge, backing)
+        graph.set_child(node, "backing", backing)
         graph.refresh_permissions(node)
         top.held = False
         graph.release(top)

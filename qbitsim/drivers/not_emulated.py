@@ -10,14 +10,15 @@ open it, the refusal is qbitsim's own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
-
 from qbitsim.drivers.driver import DRIVERS, Driver, is_image_format
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.qapi.blockdev import BLOCKDEV_DRIVER
 from qbitsim.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from qbitsim.images.image import Image
     from qbitsim.profiles import Profile
 

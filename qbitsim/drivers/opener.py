@@ -20,6 +20,7 @@ from qbitsim.drivers.filename_options import innermost, protocol_options
 from qbitsim.drivers.not_emulated import NOT_EMULATED, known_format, other_format
 from qbitsim.drivers.options import Options, check_detect_zeroes, file_options, flag
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.files import permissions as perms
 from qbitsim.files.failures import failure_text
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
@@ -282,6 +283,8 @@ class Opener:
 
     def _attach_below(self, layer: _Layer, below: Node | None) -> None:
         if below is not None and layer.backing is not None:
+            if not isinstance(layer.backing.reference, str):
+                below.inherits_from = layer.node
             self.graph.attach(layer.node, "backing", below)
             if layer.backing.named:
                 below.probed = layer.backing.probed
@@ -330,12 +333,15 @@ class Opener:
         else:
             assert isinstance(given, dict)
             node = self._open(given, file_options(options) if inherited is None else inherited)
+            node.inherits_from = parent
         self.graph.attach(parent, name, node)
 
     def open_format(self, node: Node, file: Node, options: Options) -> None:
         """Give a format, or a filter, its name and its file, which is open already."""
         self._probe(file)
         self.register(node, options)
+        if not isinstance(options["file"], str):
+            file.inherits_from = node
         self.graph.attach(node, "file", file)
 
     def _probe(self, file: Node) -> None:
@@ -343,6 +349,9 @@ class Opener:
 
         :raises QmpError: there is a filter whose children disagree once it has a user.
         """
+        if not (file.parents or file.children or self.graph.watchers):  # nobody notices the user
+            file.on_permissions(0, perms.ALL)
+            return
         user = Drive(self.graph, "")
         held, file.held = file.held, True
         try:

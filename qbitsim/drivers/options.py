@@ -8,9 +8,9 @@ mistaken for one that works. Each driver says which of its options these are (:f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from qbitsim.errors import QmpError
+from qbitsim.light_typing import Any
 
 Options = dict[str, Any]
 """The options of a node, under QAPI's names."""

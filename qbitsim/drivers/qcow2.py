@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.chain import read_below, status_above
 from qbitsim.block.limits import Limits
@@ -33,7 +32,10 @@ from qbitsim.images.spans import Spans
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from qbitsim.bits.bits import Bits
     from qbitsim.block.graph import Graph
     from qbitsim.drivers.opener import Opener
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
 
 MAXIMUM_L1_ENTRIES = 1 << 22
 SIZE_IN_HEADER = 24
+
+COMPRESSING = 8
+"""How many clusters of a request are compressed at a time (QCOW2_MAX_WORKERS, block/qcow2.h, QEMU 10.0)."""
 
 _SIZES = ("cache-size", "l2-cache-size", "l2-cache-entry-size", "refcount-cache-size")
 
@@ -274,6 +279,8 @@ class Qcow2Node(DriverNode):
     def _write_compressed(self, offset: int, data: bytes) -> None:
         """Write whole clusters, each for itself (qcow2_co_pwritev_compressed_part, block/qcow2.c, QEMU 10.0).
 
+        After one that fails no other is begun; QEMU has begun some more by then, mostly as many as work at a time.
+
         :raises OSError: EINVAL for a part of a cluster, EIO for one that has a place in the file; others are written.
         """
         unit, end = self.cluster_size, offset + len(data)
@@ -281,8 +288,10 @@ class Qcow2Node(DriverNode):
             raise io_error(errno.ENOTSUP)
         if offset % unit or (end % unit and end != self.length):
             raise io_error(errno.EINVAL)
-        failed = False
+        failed, end_of_begun = False, len(data)
         for start in range(0, len(data), unit):
+            if start >= end_of_begun:
+                break
             piece, place = data[start : start + unit], offset + start
             if not self.image.shrinks(piece):
                 self._write(place, piece, compressed=False)
@@ -290,6 +299,7 @@ class Qcow2Node(DriverNode):
                 self._write_packed(place, piece)
             else:
                 failed = True
+                end_of_begun = min(end_of_begun, start + (1 + COMPRESSING) * unit)
         if failed:
             raise io_error(errno.EIO)
 
@@ -383,7 +393,7 @@ class Qcow2Node(DriverNode):
             self.image.file.faults.check("write-zeroes", offset, length)
         self._requests.note_tables(offset)
         if unmap:
-            self._requests.discard_places(offset, length)
+            self._requests.free_places(offset, length, passed_on=self._passes_requests)
         if self._notices:
             self.image.check_room_for_zeroes(offset, length, self._below)
             if self.image.data_file is not None and self.image.data_file.is_raw:
@@ -417,12 +427,17 @@ class Qcow2Node(DriverNode):
         if first < last:
             self._requests.note_tables(offset)
         if self.unmap and self.image.can_discard(backed=backed):
-            self._requests.discard_places(offset, length)
+            self._requests.free_places(offset, length, passed_on=self._passes_requests)
         if self._file.notices_requests and first < last:
             self._requests.ask_for_tables(first * self.cluster_size)
         self.image.discard(offset, length, backed=backed)
         if changes:
             self._requests.note_changed_tables(offset, length)
+
+    @property
+    def _passes_requests(self) -> bool:
+        """Whether the file discards what requests free (qcow2_update_options_prepare, block/qcow2.c, QEMU 10.0)."""
+        return bool(self.options.get("pass-discard-request", self.unmap))
 
     def _discard_changes(self, first: int, last: int) -> bool:
         """Whether a discard of the clusters from *first* to before *last* changes their entries in the L2 tables.

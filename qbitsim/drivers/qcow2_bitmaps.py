@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
 
 from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
 from qbitsim.errors import QmpError
 from qbitsim.images.qcow2.bitmaps import StoredBitmap
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
     from qbitsim.images.qcow2.image import Qcow2Image

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
-
 from qbitsim.enums import StrEnum
 from qbitsim.qapi.blockdev import BlockdevOptionsGenericCOWFormat, BlockdevRef
-from qbitsim.qapi.schema import Alternate, Int64, arg, branch, union
+from qbitsim.qapi.schema import Alternate, Annotated, Int64, arg, branch, union
 from qbitsim.qapi.structs import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 
 class Qcow2OverlapCheckMode(StrEnum):

@@ -7,13 +7,13 @@ before the image changes. Others are told how far they were written, and only wh
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from qbitsim.drivers.qcow2_written import WrittenClusters
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.spans import Spans
 from qbitsim.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
     from qbitsim.images.content import Reader
@@ -159,11 +159,14 @@ class FileRequests:
         if end > self._file.noticed_end:
             self._file.note_write_end(end)
 
-    def discard_places(self, offset: int, length: int) -> None:
-        """Let the file discard the places of the whole clusters in a range that nothing else refers to.
+    def free_places(self, offset: int, length: int, *, passed_on: bool) -> None:
+        """The places of the whole clusters in a range, to which nothing else refers, are about to be freed.
 
-        That is what QEMU does when the last reference is gone, for neighbours together (update_refcount_discard and
-        qcow2_process_discards, block/qcow2-refcount.c, 10.0).
+        When the last reference is gone QEMU lets the file discard them, neighbours together (update_refcount_discard
+        and qcow2_process_discards, block/qcow2-refcount.c, 10.0).
+
+        :param passed_on: the file discards them (discard_passthrough of QCOW2_DISCARD_REQUEST); a 7.2 frees clusters of
+            a drive that does not pass discards on, too.
         """
         self.tell_writes()
         unit, layout = self._image.cluster_size, self._image.layout
@@ -175,7 +178,7 @@ class FileRequests:
         if runs:
             # What the tables waited for is written: refcounts wait for tables from now on (qcow2_cache_set_dependency).
             self._flush_refcounts()
-        for place, stop in runs:
+        for place, stop in runs if passed_on else ():
             if self._image.data_file is None:
                 self._file.note_discarded(place, stop - place)
             else:
@@ -237,7 +240,7 @@ class FileRequests:
 
     # -- what the file is asked for
 
-    def write(self, offset: int, data: bytes, below: Reader) -> None:
+    def write(self, offset: int, data: bytes, below: Reader | None) -> None:
         """Write once the file has let the tables and the data be written to the places that they get there."""
         self._image.check_room(offset, len(data))
         self._file.before_table_change()
@@ -245,6 +248,7 @@ class FileRequests:
         written = False
         try:
             self._image.reserve(offset, len(data))
+            below = self._image.read_around(offset, len(data), below)
             self.ask_for_runs("write", offset, len(data))
             self._image.write(offset, data, below)
             written = True

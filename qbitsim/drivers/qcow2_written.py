@@ -7,8 +7,8 @@ for what is in memory pays.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.images.qcow2.image import Qcow2Image
 

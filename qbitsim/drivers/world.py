@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from qbitsim.block.graph import Graph
 from qbitsim.drivers.opener import Opener
 from qbitsim.engine.scheduler import Scheduler, first_in_first_out
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.images.store import ImageStore
     from qbitsim.profiles import Profile

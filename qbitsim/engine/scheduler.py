@@ -22,8 +22,8 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import takewhile
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.engine.observer import Observer
 

@@ -13,19 +13,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 from qbitsim.countdown import Countdown
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errnos import errno_name
 from qbitsim.errors import QmpError
+from qbitsim.light_typing import Protocol
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from random import Random
 
-Operation: TypeAlias = Literal["read", "write", "write-zeroes", "discard", "flush"]
-OPERATIONS: tuple[Operation, ...] = get_args(Operation)
-"""The kinds of requests that can be made to fail."""
 
 _PLURALS = {
     frozenset(("read",)): "reads",
@@ -48,7 +46,7 @@ class StalledError(QmpError):
 class Rule(Countdown):
     """The common part: what a rule strikes.
 
-    :ivar operations: of :data:`OPERATIONS`.
+    :ivar operations: of :data:`.OPERATIONS`.
     :ivar offset: first byte of the range; None for the whole disk.
     :ivar length: bytes of the range.
     :ivar probability: of a strike, each time; drawn from ``seed``.

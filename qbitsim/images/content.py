@@ -18,9 +18,9 @@ The run length of a kind is found with an index of the stored clusters, see :cla
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from enum import Enum
 from functools import lru_cache
 
+from qbitsim.enums import StrEnum
 from qbitsim.images.cluster_index import PROBES, ClusterIndex
 from qbitsim.images.spans import Spans
 
@@ -36,7 +36,7 @@ Where it is known without a look at bytes that they are zeroes, it returns :func
 """
 
 
-class Kind(Enum):
+class Kind(StrEnum):
     """What a range of a content is.
 
     HOLE: not here; reads as the backing file, or as zeroes without one. ZERO: here, known to read as zeroes, no bytes

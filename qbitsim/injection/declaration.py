@@ -22,9 +22,8 @@ from functools import cached_property
 from types import FunctionType, NoneType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
-from qbitsim.argument_types import ErrorClass, Size
+from qbitsim.argument_types import ErrorClass, Operation, Size
 from qbitsim.errnos import Errno, errno_name, errno_number
-from qbitsim.files.faults import Operation
 from qbitsim.jobs.foreign import ForeignKind
 from qbitsim.records import record
 from qbitsim.sizes import parse_size

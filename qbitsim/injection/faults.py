@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from errno import EIO
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
-from qbitsim.argument_types import ERROR_CLASSES, ErrorClass, Size
+from qbitsim.argument_types import ERROR_CLASSES, ErrorClass, Operation, Size
 from qbitsim.countdown import Countdown
 from qbitsim.drivers.failing import check_often, check_range, checked_operations, faults_of
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errnos import Errno, errno_number
 from qbitsim.errors import QmpError
-from qbitsim.files.faults import Delay, Fault, Operation, Rule, Stall
+from qbitsim.files.faults import Delay, Fault, Rule, Stall
 from qbitsim.injection.declaration import Kind, Ranges, fault, kinds_of
 from qbitsim.injection.guest import GuestActivity, GuestMachine, spread
 from qbitsim.injection.refusal import Refusal

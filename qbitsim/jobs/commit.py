@@ -149,9 +149,13 @@ class CommitJob(LoopJob):
         assert filter_ is not None
         overlays = [node for node in filter_.parent_nodes if node.supports_backing]
         self.writer.eject()
+        top = filter_.skip_implicit_filters()
+        comes_from_top = self.base.comes_from(top)
         with graph.kept(self.base):
             drop_filter(graph, filter_, self.base)
         self.filter = None
+        if comes_from_top:
+            self.base.inherits_from = top.inherits_from
         for overlay in overlays:
             overlay.change_backing_file(self.options.backing_name or self.options.base_name, self.base.driver)
         return 0

@@ -251,7 +251,7 @@ def _opened_together(node: Node) -> list[Node]:
     found = [node]
     while True:
         edge = node.child("file") or node.child("image")
-        if edge is None or not isinstance(node.options.get(edge.name, {}), dict) or "read-only" in edge.node.options:
+        if edge is None or edge.node.inherits_from is not node or "read-only" in edge.node.options:
             return found
         node = edge.node
         found.append(node)
@@ -262,7 +262,7 @@ def _inheriting(node: Node) -> Iterator[Node]:
 
     (bdrv_reopen_queue_child, block.c, QEMU 10.0)
     """
-    while (below := node.backing) is not None and _came_with(node, below) and "backing" in node.options:
+    while (below := node.backing) is not None and below.inherits_from is node and "backing" in node.options:
         if not below.read_only and "read-only" not in below.options:
             yield below
         node = below
@@ -272,15 +272,10 @@ def _backing_files_opened_together(node: Node) -> list[Node]:
     """The layers below that were opened with it, which are reopened, too, and keep their options."""
     found: list[Node] = []
     below = node.backing
-    while below is not None and _came_with(node, below):
+    while below is not None and below.inherits_from is node:
         found.append(below)
         node, below = below, below.backing
     return found
-
-
-def _came_with(node: Node, backing: Node) -> bool:
-    """Whether a backing file was opened with its node, and not by itself (inherits_from, block.c)."""
-    return isinstance(node.options.get("backing", {}), dict) and not backing.monitor_owned
 
 
 class _Again:

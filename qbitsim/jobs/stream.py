@@ -25,7 +25,7 @@ from qbitsim.jobs.loop import CHUNK, LoopJob, restore_read_only, set_writable
 from qbitsim.records import record
 
 if TYPE_CHECKING:
-    from qbitsim.block.node import Node
+    from qbitsim.block.node import Child, Node
     from qbitsim.drivers.copy_on_read import CopyOnReadNode
     from qbitsim.jobs.job_list import JobList
 
@@ -150,20 +150,26 @@ class StreamJob(LoopJob):
         graph, node = self.jobs.graph, self.node.skip_filters()
         self._drop_filter()
         edge = node.child("backing")
-        with graph.drained(node):
+        with graph.drained_with_below(self.options.above_base if graph.drains_subtrees else node) as changing_below:
             base = self._base()
             if edge is None:
                 return 0
             with graph.kept(edge.node):
-                graph.detach(edge)
-                if base is not None:
-                    graph.attach(node, "backing", base, is_part=True)
+                changing_below(node, partial(self._set_backing, edge, base))
             if base is None:
                 node.change_backing_file(None, None)
             else:
                 driver = base.skip_filters().driver
                 node.change_backing_file(self.options.backing_name or self.options.base_name, driver)
         return 0
+
+    def _set_backing(self, edge: Child, base: Node | None) -> None:
+        graph, node = self.jobs.graph, self.node.skip_filters()
+        comes_from_node = base is not None and base.comes_from(node)
+        graph.detach(edge)
+        if base is not None:
+            graph.attach(node, "backing", base, is_part=True)
+            base.inherits_from = node if comes_from_node else base.inherits_from
 
     def _drop_filter(self) -> None:
         if self.filter is not None:

@@ -18,8 +18,8 @@ from qbitsim.history.words import actions_of
 from qbitsim.jsontypes import Json
 
 if TYPE_CHECKING:
+    from qbitsim.argument_types import Operation
     from qbitsim.engine.scheduler import Task
-    from qbitsim.files.faults import Operation
     from qbitsim.logs.conversation import Conversation
     from qbitsim.machine.machine import Machine
 

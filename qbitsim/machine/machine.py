@@ -188,7 +188,7 @@ class Machine:
         self.graph.quiet_during_change = self.profile.graph_changes_stay_quiet
         self.graph.hide_filters = self.profile.backup_filter_hidden
         self.graph.copy_before_write_always_reads = self.profile.copy_before_write_always_reads
-        self.graph.reopening_drains_below = self.profile.reopening_drains_below
+        self.graph.drains_subtrees = self.profile.drains_subtrees
         self.graph.drivers_drain_in_coroutines = self.profile.drivers_drain_in_coroutines
         self.graph.allocation_looks_for_zeroes = self.profile.allocation_looks_for_zeroes
         self.graph.lengths_followed_by = self.profile.lengths_followed_by

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from qbitsim.drivers.drive_options import nested
 from qbitsim.drivers.filename_options import json_options, protocol_options
 from qbitsim.drivers.not_emulated import known_driver, other_format
@@ -12,7 +10,10 @@ from qbitsim.errors import QmpError
 from qbitsim.files.locks import READER, WRITER
 from qbitsim.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from qbitsim.block.node import Node
     from qbitsim.drivers.options import Options
     from qbitsim.drivers.world import World

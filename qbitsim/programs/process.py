@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
+from _signal import SIG_DFL, SIGINT, SIGPIPE, signal  # type: ignore[import-not-found] # signal itself declares enums
 
 from qbitsim.standard_streams import STDOUT, StandardStreams
 
@@ -44,7 +44,7 @@ def save(store: HostImageStore, program: str, streams: StandardStreams) -> None:
 
 def end_on_interrupt() -> None:
     """Let Ctrl-C end the process at once, by the signal itself."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal(SIGINT, SIG_DFL)
 
 
 def now() -> int:
@@ -70,6 +70,6 @@ def lines() -> Iterator[str]:
 
 def raise_signal(number: int) -> None:
     """End by a signal, if it is one that ends a program."""
-    if number in {signal.SIGINT, signal.SIGPIPE}:
-        signal.signal(number, signal.SIG_DFL)
+    if number in {SIGINT, SIGPIPE}:
+        signal(number, SIG_DFL)
     os.kill(os.getpid(), number)

@@ -7,8 +7,6 @@ of it comes first.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from qbitsim.block.drive import Drive
 from qbitsim.drivers.drive_options import nested
 from qbitsim.drivers.world import World
@@ -35,6 +33,7 @@ from qbitsim.qemu_io.table import help_line, own_commands
 from qbitsim.serving.socket_network import SocketNetwork
 from qbitsim.standard_streams import StandardStreams
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 

@@ -5,12 +5,11 @@ The names are QAPI's. Integer types are as QAPI declares them, because error tex
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
-
 from qbitsim.enums import StrEnum
 from qbitsim.qapi.schema import (
     REQUIRED,
     Alternate,
+    Annotated,
     Int64,
     Size,
     UInt16,
@@ -22,6 +21,10 @@ from qbitsim.qapi.schema import (
     union,
 )
 from qbitsim.qapi.structs import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 
 @struct

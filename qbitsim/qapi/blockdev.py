@@ -7,12 +7,14 @@ that is not emulated can be refused by whoever opens the node. Other drivers are
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
-
 from qbitsim.enums import StrEnum
 from qbitsim.qapi.order import driver_order
-from qbitsim.qapi.schema import Alternate, Enumeration, QNull, arg, union
+from qbitsim.qapi.schema import Alternate, Annotated, Enumeration, QNull, arg, union
 from qbitsim.qapi.structs import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 BLOCKDEV_DRIVER = Enumeration(
     (

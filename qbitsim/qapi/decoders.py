@@ -151,7 +151,7 @@ def _number(value: JsonValue, path: str) -> float:
 def _null(value: JsonValue, path: str) -> QNull:
     if value is not None:
         raise _invalid_type(path, "null")
-    return QNull.NULL
+    return QNull()
 
 
 def _any(value: JsonValue, path: str) -> JsonValue:  # noqa: ARG001  (a decoder like the others)

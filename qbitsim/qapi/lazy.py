@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import TypeVar, overload
+
+from qbitsim.light_typing import TypeVar
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import overload
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -32,10 +37,13 @@ class Lazy(Mapping[str, T]):
     def __contains__(self, key: object) -> bool:
         return key in self._keys
 
-    @overload
-    def get(self, key: str, /) -> T | None: ...
-    @overload
-    def get(self, key: str, default: D, /) -> T | D: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def get(self, key: str, /) -> T | None: ...
+        @overload
+        def get(self, key: str, default: D, /) -> T | D: ...
+
     def get(self, key: str, default: object = None, /) -> object:
         """The value, or *default* if there is no such key."""
         return self[key] if key in self._keys else default

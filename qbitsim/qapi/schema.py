@@ -18,18 +18,35 @@ into what ``query-qmp-schema`` answers.
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
-
 from qbitsim.enums import StrEnum
+from qbitsim.light_typing import TypeVar
 from qbitsim.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, Final, TypeAlias
 
 
 _T = TypeVar("_T")
 _E = TypeVar("_E", bound=StrEnum)
+
+
+if TYPE_CHECKING:
+    from typing import Annotated as Annotated  # noqa: PLC0414 - what mypy takes for a re-export
+else:
+
+    class Annotated:
+        """``Annotated[int, note]``: a type with what QAPI says of it, without the import of :mod:`typing`."""
+
+        def __class_getitem__(cls, parts):
+            return type("Annotated", (), {"__qapi_annotated__": parts})
+
+
+def annotated(annotation: object) -> tuple[object, object] | None:
+    """The type and the note of what :class:`Annotated` made; None for another annotation."""
+    parts: tuple[object, object] | None = getattr(annotation, "__qapi_annotated__", None)
+    return parts
 
 
 @record
@@ -52,10 +69,9 @@ Int32: TypeAlias = Annotated[int, Integer("int32_t", 32, signed=True)]
 Int64: TypeAlias = int
 
 
-class QNull(Enum):
+@record
+class QNull:
     """A JSON null in an alternate that allows it; ``None`` stays what an omitted member decodes to."""
-
-    NULL = "null"
 
 
 @record

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any, NotRequired, Union
 
 from qbitsim.enums import StrEnum
 from qbitsim.qapi.lazy import Lazy
-from qbitsim.qapi.schema import Alternate, ArgInfo, Enumeration, EnumInfo, Feature, Integer, QNull, struct_info
+from qbitsim.qapi.schema import (
+    Alternate,
+    ArgInfo,
+    Enumeration,
+    EnumInfo,
+    Feature,
+    Integer,
+    QNull,
+    annotated,
+    struct_info,
+)
 from qbitsim.qapi.structs import struct_fields
 from qbitsim.qapi.typed_dicts import is_typeddict
 from qbitsim.records import record
@@ -141,10 +151,10 @@ class Shapes:
         """The shape of an annotation as ``typing.get_type_hints(..., include_extras=True)`` gives it."""
         if annotation in _SCALARS:
             return _SCALARS[annotation]
-        origin = typing.get_origin(annotation)
-        if origin is Annotated:
-            return self._annotated(annotation)
-        if origin is list:
+        parts = typing.get_args(annotation) if typing.get_origin(annotation) is Annotated else annotated(annotation)
+        if parts is not None:
+            return self._annotated(*parts)
+        if typing.get_origin(annotation) is list:
             return ArrayShape(self.of(typing.get_args(annotation)[0]))
         assert isinstance(annotation, type), f"{annotation!r} cannot be declared"
         shape = self._by_class.get(annotation)
@@ -157,8 +167,7 @@ class Shapes:
         every = (Feature(each) if isinstance(each, str) else each for each in features)
         return tuple(each.name for each in every if self._profile.offers(each.since, each.until))
 
-    def _annotated(self, annotation: object) -> Shape:
-        inner, note = typing.get_args(annotation)
+    def _annotated(self, inner: object, note: object) -> Shape:
         if isinstance(note, Integer):
             return ScalarShape("int", note)
         if isinstance(note, Enumeration):

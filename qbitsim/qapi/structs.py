@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar, dataclass_transform
-
+from qbitsim.light_typing import TypeVar, dataclass_transform
 from qbitsim.qapi.schema import MISSING, ArgInfo, Field
 from qbitsim.records import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

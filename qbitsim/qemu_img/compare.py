@@ -6,14 +6,15 @@ The exit status is 0 for the same content, 1 for another one, 2 if an image cann
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, NamedTuple
 
 from qbitsim.images.chain import Chain, read_chain
 from qbitsim.qemu_img.files import Call, check_cache, contents, open_image
 from qbitsim.qemu_img.map import Extent, status_runs
 from qbitsim.qemu_img.options import ToolError
+from qbitsim.records import record
 from qbitsim.sizes import SECTOR
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,7 +24,8 @@ _LEAST_STEP = 2.0
 """Per cent between two reports of progress."""
 
 
-class _Status(NamedTuple):
+@record
+class _Status:
     """What one look at a disk tells of a range (bdrv_block_status_above).
 
     :ivar allocated: some layer has it, or it is behind the end of a shorter one.

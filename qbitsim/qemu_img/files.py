@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import re
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.locks import READER, WRITER
@@ -256,6 +255,8 @@ def _parse_image_options(call: Call, word: str) -> tuple[str, str | None, bool]:
         raise ToolError(f"Unknown driver '{driver}'")
     for key in options:
         if key not in _IMAGE_OPTIONS:
+            import re  # noqa: PLC0415 - for a complaint
+
             if re.fullmatch(_OTHER_OPTIONS, key):
                 raise UnsupportedError(f"the image options '{word}'")
             raise ToolError(f"Block format '{driver or 'raw'}' does not support the option '{key}'")

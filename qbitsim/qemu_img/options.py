@@ -6,11 +6,11 @@ long as they stay unique. An option is known by its first name in the table.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 from qbitsim.errors import UnsupportedError
 from qbitsim.profiles import Profile
+from qbitsim.sizes import parse_integer, parse_plain_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,10 +22,6 @@ Readers = Mapping[str, Callable[[str, Profile], int]]
 """First name of an option -> what reads its value, as soon as it is met: before what is wrong behind it is seen."""
 Watcher = Callable[["Options"], None]
 """Looks at the options each time that one is met."""
-
-
-_SHRINKS = r"(?a)-\d"
-"""What a size begins with, behind the file that is resized, that is no option (img_resize, qemu-img.c, 11.0)."""
 
 
 class ToolError(Exception):
@@ -113,7 +109,7 @@ def parse_options(
         else:
             found = []
             options.words.append(argument)
-            if sizes and len(options.words) == 1 and rest and re.match(_SHRINKS, rest[0]):
+            if sizes and len(options.words) == 1 and rest and _shrinks(rest[0]):
                 options.words.append(rest.pop(0))
         options.given += found
         options.numbers.update({key: readers[key](value, profile) for key, value in found if key in readers})
@@ -203,6 +199,11 @@ def _bad_option(command: str, argument: str, profile: Profile) -> ToolError:
     return ToolError(f"unrecognized option '{argument}'", usage=True)
 
 
+def _shrinks(argument: str) -> bool:
+    """Whether what stands behind the file that is resized is a size and no option (img_resize, qemu-img.c, 11.0)."""
+    return argument.startswith("-") and argument[1:2] in set("0123456789")
+
+
 def _missing_value(command: str, modern: str, argument: str, profile: Profile) -> ToolError:
     if _getopt_speaks(command, profile):
         return _getopt_error(command, profile, modern)
@@ -214,13 +215,21 @@ _SIZE = (
     r"(?:0[xX](?P<hex>[0-9a-fA-F]+)|(?P<whole>\d+)(?P<fraction>\.\d*)?(?P<unit>[bBkKmMgGtTpPeE]?))"
 )
 
-_NUMBER = r"(?a)[ \t\n\v\f\r]*(?P<sign>[+-]?)(?P<digits>(?P<hexadecimal>0[xX][0-9a-fA-F]+)|0[0-7]*|[1-9]\d*)"
-NEGATIVE = r"(?a)\s*-\d+"
-"""A number that is out of range; with a unit or a fraction, or in hexadecimal, it is none at all."""
+
+def _is_negative(text: str) -> bool:
+    """Whether it is a number that is out of range; with a unit or a fraction, or in hexadecimal, it is none at all."""
+    import re  # noqa: PLC0415 - for a complaint
+
+    return re.fullmatch(r"(?a)\s*-\d+", text) is not None
 
 
 def parse_size(text: str) -> int | None:
     """Bytes for ``64k``, ``1.5G``, ``0x200``; None if *text* is no size (util/cutils.c, qemu_strtosz, 10.0)."""
+    plain = parse_plain_size(text)
+    if plain is not None:
+        return plain
+    import re  # noqa: PLC0415 - most sizes are plain
+
     found = re.fullmatch(_SIZE, text)
     if found is None:
         return None
@@ -240,7 +249,7 @@ def size_argument(what: str, text: str, profile: Profile, *, least: int = 0, mos
     size = parse_size(text)
     if size is not None and least <= size <= most:
         return size
-    if size is not None or (re.fullmatch(NEGATIVE, text) and profile.qemu_img_quotes_sizes):
+    if size is not None or (profile.qemu_img_quotes_sizes and _is_negative(text)):
         raise ToolError(f"Invalid {what} specified. Must be between {least} and {most}.")
     if profile.qemu_img_quotes_sizes:
         end = "" if profile.qemu_img_texts_polished else "."
@@ -256,7 +265,7 @@ def size_parameter(name: str, text: str, profile: Profile) -> int:
     size = parse_size(text)
     if size is not None and size < 2**64:
         return size
-    if size is not None or (profile.qemu_img_quotes_sizes and re.fullmatch(NEGATIVE, text)):
+    if size is not None or (profile.qemu_img_quotes_sizes and _is_negative(text)):
         raise ToolError(f"Value '{text}' is out of range for parameter '{name}'")
     raise ToolError(
         f"Parameter '{name}' expects a non-negative number below 2^64\n"
@@ -280,11 +289,10 @@ def number_parameter(name: str, text: str) -> int:
 
 def parse_number(text: str) -> int | None:
     """A number as in C, a negative one counted down from 2^64; None if *text* is none (qemu_strtou64, 10.0)."""
-    found = re.fullmatch(_NUMBER, text)
-    if found is None:
-        return None
-    number = int(found["digits"], 0 if found["hexadecimal"] else 8 if found["digits"].startswith("0") else 10)
-    return -number % 2**64 if found["sign"] == "-" and number < 2**64 else number
+    number = parse_integer(text)
+    if number is None or number >= 0:
+        return number
+    return number % 2**64 if number > -(2**64) else -number
 
 
 def signed(number: int) -> int:
@@ -298,8 +306,8 @@ def key_values(text: str) -> list[tuple[str, str]]:
     (util/qemu-option.c, 10.0)
     """
     pairs = []
-    for part in re.findall(r"(?:[^,]|,,)+", text):
-        name, equals, value = part.replace(",,", ",").partition("=")
+    for part in filter(None, text.replace(",,", "\0").split(",")):
+        name, equals, value = part.replace("\0", ",").partition("=")
         if not equals:
             name, value = (name[2:], "off") if name.startswith("no") else (name, "on")
         pairs.append((name, value))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.block.breakpoints import Breakpoints
     from qbitsim.block.drive import Drive

@@ -7,8 +7,9 @@ fraction near 1 to nothing; 10.0 refuses the one, rounds up and also takes ``.5k
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
+
+from qbitsim.sizes import parse_plain_size
 
 NOT_A_NUMBER = "non-numeric argument, or extraneous/unrecognized suffix"
 TOO_LARGE = "argument too large"
@@ -25,7 +26,6 @@ _SHOWN = bytes(byte if byte < 128 and chr(byte).isalnum() else ord(".") for byte
 _DECIMAL = r"(?ai)\s*\+?(\d*)(?:\.(\d*))?([bkmgtpe]?)"
 _HEXADECIMAL = r"(?ai)\s*\+?0x([0-9a-f]+)([kmgtp]?)"
 _NEGATIVE = r"(?a)\s*-(\d+|\.\d+)"
-_INTEGER = r"(?ai)\s*([+-]?)(?:0x([0-9a-f]+)|(0[0-7]*)|([1-9]\d*))"
 
 
 class SizeError(ValueError):
@@ -38,6 +38,11 @@ def parse_size(text: str, *, strict: bool) -> int:
     :param strict: how, see :attr:`.Profile.qemu_io_sizes_strict`.
     :raises SizeError: it means none, or more than 2**63 - 1 (cvtnum, qemu-io-cmds.c, 7.2 and 10.0).
     """
+    plain = parse_plain_size(text)
+    if plain is not None:
+        return plain
+    import re  # noqa: PLC0415 - most sizes are plain
+
     if match := re.fullmatch(_HEXADECIMAL, text):
         return _hexadecimal(match[1], match[2].lower(), strict=strict)
     if match := re.fullmatch(_DECIMAL, text):
@@ -49,23 +54,10 @@ def parse_size(text: str, *, strict: bool) -> int:
 
 def has_deprecated_suffix(text: str) -> bool:
     """Whether ``text`` begins with a hexadecimal size and a multiplier, about which 7.2 warns whatever follows."""
+    import re  # noqa: PLC0415 - 10.0 does not ask
+
     match = re.match(_HEXADECIMAL, text)
     return match is not None and match[2] != "" and int(match[1], 16) <= _MAX_WORD
-
-
-def parse_integer(text: str) -> int | None:
-    """The integer that C's strtol(text, 0) reads if it reads all of ``text``, else None."""
-    match = re.fullmatch(_INTEGER, text)
-    if match is None:
-        return None
-    sign, hexadecimal, octal, decimal = match.groups()
-    if hexadecimal is not None:
-        value = int(hexadecimal, 16)
-    elif octal is not None:
-        value = int(octal, 8)
-    else:
-        value = int(decimal)
-    return -value if sign == "-" else value
 
 
 def format_size(value: float) -> str:

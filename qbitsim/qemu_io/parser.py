@@ -13,15 +13,10 @@ from functools import lru_cache
 from qbitsim.drivers.drive_options import split_options
 from qbitsim.errors import UnsupportedError
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
-from qbitsim.qemu_io.numbers import (
-    NOT_A_NUMBER,
-    SizeError,
-    has_deprecated_suffix,
-    parse_integer,
-    parse_size,
-)
+from qbitsim.qemu_io.numbers import NOT_A_NUMBER, SizeError, has_deprecated_suffix, parse_size
 from qbitsim.qemu_io.table import Command, commands, expected_arguments, help_line
 from qbitsim.records import changed, record
+from qbitsim.sizes import parse_integer
 
 MAX_LENGTH = 2147483136
 """BDRV_REQUEST_MAX_BYTES: the largest multiple of 512 in an int."""

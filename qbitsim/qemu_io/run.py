@@ -21,15 +21,16 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Protocol
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.failures import io_error
+from qbitsim.light_typing import Protocol
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
 from qbitsim.qemu_io.numbers import format_dump, format_report, format_size
 from qbitsim.qemu_io.parser import Output, Request, parse
 from qbitsim.records import changed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.block.breakpoints import Breakpoints
 

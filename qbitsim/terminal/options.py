@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from qbitsim.argument_types import OPERATIONS
 from qbitsim.errnos import errno_name, errno_number
 from qbitsim.errors import QmpError
-from qbitsim.files.faults import OPERATIONS
 from qbitsim.images.store import ImageStore
 from qbitsim.injection.declaration import Kind
 from qbitsim.injection.faults import KINDS

@@ -184,9 +184,11 @@ class BackupClientMachine(Surroundings):
             request = dialogue.waiting
             if isinstance(request, Execute):
                 self.story.tell("  %s %s", request.name, request.arguments)
+                repeated = repeated + 1 if request == before else 0
+            else:
+                repeated = 0
             self._guarded(dialogue.go_on)
             self.story.events()
-            repeated = repeated + 1 if request == before and isinstance(request, Execute) else 0
             before = request
         else:
             self.broken(NEVER_HANGS, f"{self._action} has made {TALK_LIMIT} requests without waiting")

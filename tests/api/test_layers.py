@@ -169,7 +169,7 @@ def test_the_core_knows_no_clock_no_chance_and_no_socket() -> None:
 
 
 TOUCHES_FILES = {"fcntl", "mmap", "pathlib", "shutil", "tempfile"}
-TOUCHES_NOTHING = {"os.strerror", "os.fsencode", "os.fsdecode"}
+TOUCHES_NOTHING = {"os.strerror", "os.fsencode", "os.fsdecode", "os.devnull"}
 OF_THE_HOST = {"qbitsim.files.host", "qbitsim.files.fdsets"}
 ABOVE_THE_MACHINE = {"programs", "report", "terminal", "tour"}
 OTHER_FILES = {

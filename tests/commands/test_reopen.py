@@ -305,3 +305,23 @@ def test_a_node_that_cannot_be_reopened_is_called_as_its_drive(machine):
     machine.qmp("blockdev-mirror", job_id="j", device="nul", target="target", sync="full", filter_node_name="f")
     refused = why_not(machine, {"driver": "null-co", "node-name": "f"})
     assert refused == "Block format 'mirror_top' used by node 'drive1' does not support reopening files"
+
+
+def test_a_format_gets_a_filter_over_its_file_but_not_another_file(machine):
+    machine.add_node({"driver": "file", "node-name": "o", "filename": "other.qcow2"})
+    machine.add_node({"driver": "qcow2", "node-name": "n1", "file": "o", "read-only": True})
+    assert refusal(machine, file="o") == (
+        "Permission conflict on node 'o': permissions 'write, resize' are both required by node 'n0' (uses node 'o' as "
+        "'file' child) and unshared by node 'n1' (uses node 'o' as 'file' child)."
+    )
+    machine.qmp("blockdev-del", node_name="n1")
+    assert refusal(machine, file="o") == "qbitsim does not emulate another file for the qcow2 node 'n0'"
+    machine.qmp("object-add", qom_type="throttle-group", id="g")
+    below = machine.graph.nodes["n0"].children[0].node.name
+    machine.qmp("blockdev-add", driver="throttle", node_name="t", throttle_group="g", file=below)
+    reopen(machine, file="t")
+    assert [child.node.name for child in machine.graph.nodes["n0"].children] == ["t"]
+    machine.graph.nodes["n0"].write(0, b"x" * 512)
+    reopen(machine, file=below)
+    machine.qmp("blockdev-del", node_name="t")
+    assert machine.graph.nodes["n0"].read(0, 512) == b"x" * 512

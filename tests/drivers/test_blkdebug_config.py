@@ -80,3 +80,7 @@ def test_events_that_do_not_come_are_refused_in_a_file_too() -> None:
     machine.images.create("disk", "raw", 65536)
     with pytest.raises(UnsupportedError):
         machine.open_file("blkdebug:rules:disk", {"driver": "raw"})
+
+
+def test_the_null_device_has_no_rules():
+    assert read_config(ImageStore(), "/dev/null") == {"inject-error": [], "set-state": []}

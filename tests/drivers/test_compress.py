@@ -145,6 +145,16 @@ def test_a_cluster_is_compressed_once(machine: Machine) -> None:
     assert qemu_io(machine, "write -P 2 4k 4k") == "wrote 4096/4096"
 
 
+def test_behind_a_cluster_that_cannot_be_compressed_no_more_than_eight_are(machine: Machine) -> None:
+    add(machine)
+    qemu_io(machine, "write -P 1 64k 64k")
+    assert marked(machine, "write -P 2 0 1M") == ("write failed: Input/output error", 1 << 20, 1 << 20)
+    assert qemu_io(machine, "read -P 2 0 64k") == "read 65536/65536"
+    assert qemu_io(machine, "read -P 1 64k 64k") == "read 65536/65536"
+    assert qemu_io(machine, "read -P 2 128k 512k") == "read 524288/524288"
+    assert qemu_io(machine, "read -P 0 640k 384k") == "read 393216/393216"
+
+
 def test_data_that_are_not_compressed_stay(machine: Machine) -> None:
     add(machine)
     assert qemu_io(machine, "write -P 9 896k 64k", "q") == "wrote 65536/65536"

@@ -18,7 +18,7 @@ from qbitsim.block.node import Node, downwards
 from qbitsim.drivers.copy_before_write import CopyBeforeWriteNode
 from qbitsim.drivers.copy_on_read import CopyOnReadNode
 from qbitsim.drivers.null import NullNode
-from qbitsim.drivers.qcow2 import Qcow2Node
+from qbitsim.drivers.qcow2 import COMPRESSING, Qcow2Node
 from qbitsim.errors import QmpError
 from qbitsim.jobs.backup import BackupJob
 from qbitsim.jobs.job import Job
@@ -54,6 +54,7 @@ def danger_before(
             or _copies_too_far(device, machine)
             or _ends_behind(step, device, machine)
             or _spoils_a_cluster(device, machine, compressed)
+            or _fails_among_others(step, device, machine)
             or _is_undefined(step, device, machine)
             or _passes_a_short_layer(step, device, machine)
         )
@@ -283,6 +284,21 @@ def _spoils_a_cluster(device: str, machine: Machine, compressed: Collection[str]
     return None
 
 
+def _fails_among_others(step: Step, device: str, machine: Machine) -> str | None:
+    """Clusters are compressed side by side; how many have begun when QEMU sees that one failed depends on the host."""
+    node, end = _node(device, machine), _end(step)
+    while isinstance(node, FilterNode) and node.driver != "compress":
+        node = node.filtered
+    below = node.skip_filters() if node is not None and node.driver == "compress" else None
+    if end is None or not isinstance(below, Qcow2Node):
+        return None
+    unit, layout = below.cluster_size, below.image.layout
+    clusters = range(_begin(step) // unit, -(-end // unit))
+    if any(layout.host_offset(cluster * unit) is not None for cluster in clusters[: -COMPRESSING - 1]):
+        return "much compressed data over what has a place"
+    return None
+
+
 def _is_undefined(step: Step, device: str, machine: Machine) -> str | None:
     """QEMU leaves the reader's buffer as it is, which may be for what a write leaves of a cluster."""
     top = node = _node(device, machine)
@@ -334,10 +350,15 @@ def _parts_read(step: Step) -> list[tuple[int, int]]:
     end = _end(step)
     if end is None:
         return []
-    begin = int(step["write"][1]) if "write" in step else int(str(step["io"][1]).split()[-2])
+    begin = _begin(step)
     if "io" in step and str(step["io"][1]).startswith("read"):
         return [(begin, end)]
     return [(begin - begin % CLUSTER, begin), (end, end + -end % CLUSTER)]
+
+
+def _begin(step: Step) -> int:
+    """Where a request of a guest begins that has a place."""
+    return int(step["write"][1]) if "write" in step else int(str(step["io"][1]).split()[-2])
 
 
 def _end(step: Step) -> int | None:
@@ -431,7 +452,7 @@ def _cannot_keep_backing(arguments: dict[str, Any], answer: Records, machine: Ma
 
     It ends a drained section of nodes that did not enter it (bdrv_subtree_drained_end, block/io.c).
     """
-    texts = ("Permission conflict", "Read-only block node", "Block node is read-only")
+    texts = ("Permission conflict", "Read-only block node")
     errors = [record["reply"].get("error", {}).get("desc", "") for record in answer if "reply" in record]
     if machine.profile.name != "7.2" or not any(error.startswith(texts) for error in errors):
         return False
@@ -448,6 +469,12 @@ def _enable(actions: Actions, answer: Records, machine: Machine) -> bool:
     failed = " ".join(record["reply"]["error"]["desc"] for record in answer if "error" in record.get("reply", {}))
     enabled = [data for kind, data in actions if kind == "block-dirty-bitmap-enable"]
     return any(f"'{data[key]}'" in failed for data in enabled for key in ("node", "name"))
+
+
+def _adds_above_what_ends(actions: Actions, answer: Records, machine: Machine) -> bool:
+    """What is added by drive belongs to the filter of a job; when that has ended, it is not found to be taken back."""
+    by_drive = any(kind == "block-dirty-bitmap-add" and data["node"] in machine.graph.drives for kind, data in actions)
+    return by_drive and any(record.get("event") == "BLOCK_JOB_COMPLETED" for record in answer)
 
 
 def _two_on_one_drive(actions: Actions, answer: Records, machine: Machine) -> bool:
@@ -510,5 +537,6 @@ def _always(actions: Actions, answer: Records, machine: Machine) -> bool:
 _CHECKS: dict[str, Callable[[Actions, Records, Machine], bool]] = {
     "a failed transaction with an enable action": _enable,
     "a failed transaction with a backup or snapshot by drive after another one of that disk": _two_on_one_drive,
+    "a failed transaction that adds a bitmap by drive while a job ends": _adds_above_what_ends,
     "a failed transaction that changes a bitmap before a backup with bitmap-mode always": _always,
 }

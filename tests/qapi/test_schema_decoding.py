@@ -170,7 +170,7 @@ def test_numbers_may_be_whole():
 
 
 def test_null_can_be_a_value_of_its_own():
-    assert decode(Everything, {"other": None}, QEMU_10_0) == Everything(other=QNull.NULL)
+    assert decode(Everything, {"other": None}, QEMU_10_0) == Everything(other=QNull())
     assert refusal(Everything, {"other": 1}) == "Invalid parameter type for 'other', expected: StrOrNull"
 
 
@@ -229,7 +229,7 @@ def test_a_union_decodes_to_the_class_of_its_branch():
     }
     inject = BlkdebugInjectErrorOptions(event="read_aio", errno=28)
     file = BlockdevOptionsBlkdebug(driver="blkdebug", image="f0", inject_error=[inject])
-    expected = BlockdevOptionsQcow2(driver="qcow2", node_name="n0", backing=QNull.NULL, file=file)
+    expected = BlockdevOptionsQcow2(driver="qcow2", node_name="n0", backing=QNull(), file=file)
     assert decode(BlockdevOptions, obj, QEMU_10_0) == expected
 
 

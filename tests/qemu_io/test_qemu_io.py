@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.profiles import QEMU_7_2, QEMU_10_0, Profile
-from qbitsim.qemu_io.numbers import SizeError, format_report, format_size, parse_integer, parse_size
+from qbitsim.qemu_io.numbers import SizeError, format_report, format_size, parse_size
 from qbitsim.qemu_io.run import Output, parse, qemu_io, run
+from qbitsim.sizes import parse_integer
 
 MIB = 1 << 20
 BOTH = pytest.mark.parametrize("profile", [QEMU_7_2, QEMU_10_0], ids=lambda profile: profile.name)

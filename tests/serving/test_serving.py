@@ -76,7 +76,7 @@ def threads():
 
 
 BACKUP = {"device": "drive0", "target": "t.img", "sync": "full", "format": "qcow2"}
-SLOW = {**BACKUP, "speed": 1 << 20, "auto-dismiss": False}
+SLOW = {**BACKUP, "speed": 1 << 16, "auto-dismiss": False}
 
 
 def test_a_client_that_blocks_talks_to_a_machine_in_a_thread():
@@ -190,8 +190,8 @@ def test_with_immediate_pacing_a_slow_job_is_over_before_the_next_command_whoeve
         start = time.monotonic()
         assert one.ask("drive-backup", **SLOW) == {}
         assert [job["status"] for job in two.ask("query-jobs")] == ["concluded"]
-        assert server.run(lambda machine: machine.clock()) > 2 * 10**9
-        assert time.monotonic() - start < 2
+        assert server.run(lambda machine: machine.clock()) > 32 * 10**9
+        assert time.monotonic() - start < 32
         assert server.run(lambda machine: machine.jobs.jobs[0].status) == "concluded"
 
 
@@ -224,8 +224,8 @@ def test_in_realtime_a_factor_makes_hours_pass_in_moments():
         client.ask("drive-backup", **SLOW)
         while client.event() != "BLOCK_JOB_COMPLETED":
             pass
-        assert server.run(lambda machine: machine.clock()) > 2 * 10**9
-        assert time.monotonic() - start < 2
+        assert server.run(lambda machine: machine.clock()) > 32 * 10**9
+        assert time.monotonic() - start < 32
 
 
 def test_in_realtime_time_goes_on_from_where_the_test_has_moved_it():
@@ -379,7 +379,7 @@ def test_a_machine_is_served_in_an_asyncio_program():
             requests = [{"execute": "drive-backup", "arguments": SLOW}, {"execute": "query-jobs"}]
             replies = await ask_async(path, *requests)
             assert [job["status"] for job in replies[1]["return"]] == ["concluded"]
-            assert await server.run(lambda machine: machine.clock()) > 2 * 10**9
+            assert await server.run(lambda machine: machine.clock()) > 32 * 10**9
             with pytest.raises(KeyError):
                 await server.run(lambda machine: machine.drive("hat"))
         assert not os.path.exists(os.path.dirname(path))

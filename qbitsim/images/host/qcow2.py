@@ -151,8 +151,13 @@ class HostQcow2Image(Qcow2Image):
         """As every image."""
         if self.file.capacity is not None:
             self.check_room(offset, len(data))
-        with self.placing(freely=not (self._writer.has_freed and self._has_places(offset, len(data)))) as layout:
+        try:
             start, filled = self._filled_up(offset, data, below)
+        except OSError:
+            with self.placing():
+                self._place_in_vain(offset, len(data))
+            raise
+        with self.placing(freely=not (self._writer.has_freed and self._has_places(offset, len(data)))) as layout:
             layout.write(
                 *self._touched(start, len(filled)), self._storing(start, filled), self._writer.write_within_request
             )

@@ -177,9 +177,14 @@ class Qcow2Image(Image):
         if self.file.capacity is not None:
             self.check_room(offset, len(data))
         layout = self._layout
-        if layout.is_lazy and offset % layout.cluster_size + len(data) <= layout.cluster_size and not self._holes:
-            self.content.write(offset, data, below)
-            return
+        try:
+            if layout.is_lazy and offset % layout.cluster_size + len(data) <= layout.cluster_size and not self._holes:
+                self.content.write(offset, data, below)
+                return
+            below = self.read_around(offset, len(data), below)
+        except OSError:
+            self._place_in_vain(offset, len(data))
+            raise
         with self.placing():
             stored = self.content.allocation_order()
             touched = range(*self._touched(offset, len(data))) if self._holes else ()
@@ -189,6 +194,23 @@ class Qcow2Image(Image):
             self._fill_holes(offset, len(data))
             for guest in new:  # all of it is written
                 self._fill_holes(guest * self.cluster_size, self.cluster_size)
+
+    def _place_in_vain(self, offset: int, length: int) -> None:
+        """What was to be copied into the clusters of a write could not be read; QEMU has placed them before."""
+        self.reserve(offset, length)
+        self.settle(written=False)
+
+    def read_around(self, offset: int, length: int, below: Reader | None) -> Reader | None:
+        """What gives a write the rest of its first and of its last cluster, where these are holes.
+
+        All of it is read from *below* before anything is written (perform_cow, block/qcow2-cluster.c, 10.0).
+        """
+        if below is None:
+            return None
+        unit = self.cluster_size
+        edges = sorted({at - at % unit for at in (offset, offset + length) if at % unit})
+        found = {at: below(at, unit) for at in edges if self.content.status(at, 1)[0] is Kind.HOLE}
+        return lambda at, length: found[at - at % unit][at % unit : at % unit + length]
 
     def _fill_holes(self, offset: int, length: int) -> None:
         """The range was written to its places in the file."""
@@ -258,6 +280,11 @@ class Qcow2Image(Image):
 
     def _write_zero_bytes(self, offset: int, length: int, below: Reader | None) -> None:
         """Write zeroes where a cluster cannot say that it is zero; the room has been checked."""
+        try:
+            below = self.read_around(offset, length, below)
+        except OSError:
+            self._place_in_vain(offset, length)
+            raise
         with self.placing() as layout:
             layout.write(*self._touched(offset, length))
             self.content.write(offset, zero_block(length), below)

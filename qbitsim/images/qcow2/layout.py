@@ -62,7 +62,7 @@ class HostLayout:
     """
 
     __slots__ = (
-        *("_reserved", "_seen", "_slice", "_state_table"),
+        *("_reserved", "_reserved_at", "_seen", "_slice", "_state_table"),
         *("active", "bitmaps", "cluster_size", "clusters", "external", "packed_bytes", "snapshots"),
     )
 
@@ -83,6 +83,7 @@ class HostLayout:
         self.snapshots = SnapshotTables(external=external)
         self.packed_bytes: dict[int, bytes] = {}
         self._reserved: dict[int, int | Packed | None] = {}  # guest clusters -> where they were before
+        self._reserved_at = 0  # bytes of the file then
         self._seen = 0  # how many stored clusters have been placed
         self._slice = cluster_size // TABLE_ENTRY
         self.bitmaps = BitmapPlaces()
@@ -404,20 +405,29 @@ class HostLayout:
 
     def reserve(self, first: int, stop: int) -> None:
         """Place the guest clusters of a write that may fail; then :meth:`settle_reserved`. Call :meth:`sync` before."""
-        guest = first
+        guest, self._reserved_at = first, self.clusters.end
         while guest < stop:
             part = Part({}, {})
             guest = self._place_part(guest, stop, part)
             self._reserved.update(part.places)
 
     def settle_reserved(self, *, stored: Callable[[int], bool]) -> None:
-        """Free what the reserved clusters had before, or what those have got that were not *stored*."""
+        """Free what the reserved clusters had before, or what those have got that were not *stored*.
+
+        If nothing was stored, only the new tables have made the file longer.
+        """
         reserved, self._reserved = self._reserved, {}
+        kept = 0
         for guest, old in reserved.items():
             if not stored(guest):
                 self._put_back_place(guest, old)
-            elif old is not None:
+                continue
+            kept += 1
+            if old is not None:
                 self._release(old)
+        if reserved and not kept:
+            tables = (*self.active.l2.values(), *self.clusters.blocks.values())
+            self.clusters.end = max(self._reserved_at, (max(tables) + 1) * self.cluster_size)
 
     def put_back(self, guest: int, place: int | Packed | None) -> None:
         """Let a guest cluster be where it was, whatever the refcounts say."""
