@@ -15,7 +15,7 @@ so when the permissions then refuse it, as in QEMU (:meth:`.Qcow2Node.reopen_pre
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from qbitsim.drivers.file import image_below
 from qbitsim.drivers.options import Options, check_detect_zeroes
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.jobs.loop import flush_reopened
+from qbitsim.jobs.mirror import MirrorJob
 from qbitsim.qapi.blockdev import BlockdevOptions
 from qbitsim.qapi.hashorder import qdict_order
 from qbitsim.qapi.registry import command
@@ -37,6 +38,7 @@ from qbitsim.records import record
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
+    from qbitsim.jobs.job_list import JobList
     from qbitsim.profiles import Profile
 
 
@@ -61,7 +63,8 @@ def blockdev_reopen(context: Context, args: BlockdevReopen) -> None:
     if not args.options:
         raise UnsupportedError("blockdev-reopen of no node: real QEMU crashes")
     graph = context.graph
-    queue = _Queue(graph, backwards=context.profile.reopening_refreshes_backwards)
+    bases = _bases_of_mirrors(context.jobs)
+    queue = _Queue(graph, backwards=context.profile.reopening_refreshes_backwards, bases=bases)
     for options in args.options:
         name = options.node_name
         if name is None:
@@ -71,6 +74,12 @@ def blockdev_reopen(context: Context, args: BlockdevReopen) -> None:
             raise QmpError(f"Failed to find node with node-name='{name}'")
         queue.add(node, to_json(options), read_only=False)
     queue.run()
+
+
+def _bases_of_mirrors(jobs: JobList) -> set[Node]:
+    """What mirrors are going to give their targets as backing files; they have no reference to it."""
+    mirrors = [job for job in jobs.jobs if isinstance(job, MirrorJob) and not job.completed]
+    return {job.options.new_backing for job in mirrors if job.options.new_backing is not None}
 
 
 def reopen_with(graph: Graph, node: Node, given: Options, profile: Profile) -> None:
@@ -111,7 +120,7 @@ class _Change:
         """The options of a child that is reopened with the node are no options of the node's own."""
         self.flat = {key: value for key, value in self.flat.items() if not key.startswith(f"{name}.")}
 
-    def prepare(self, graph: Graph) -> None:
+    def prepare(self, graph: Graph, bases: Collection[Node]) -> None:
         """Check the options and look up the children (bdrv_reopen_prepare, in its order)."""
         node, driver = self.node, DRIVERS.get(self.node.driver)
         if self.read_only and node.copy_on_read:
@@ -122,7 +131,7 @@ class _Change:
             raise QmpError(f"Block format '{node.driver}' used by node '{name}' does not support reopening files")
         self._check_reset(driver.resets)
         node.reopen_prepare(self.given, read_only=self.read_only)
-        self._find_children(graph)
+        self._find_children(graph, bases)
         self._check_same(driver.reopens)
         driver.check(self.given)
 
@@ -139,7 +148,7 @@ class _Change:
         """Also of one that is gone; their options are none of the node's own."""
         return {"backing", *(child.name for child in self.node.children)}
 
-    def _find_children(self, graph: Graph) -> None:
+    def _find_children(self, graph: Graph, bases: Collection[Node]) -> None:
         node = self.node
         if not self.says_backing and (node.backing or node.header_backing):
             raise QmpError(f"backing is missing for '{node.name}'")
@@ -152,6 +161,9 @@ class _Change:
             old = child.node if child is not None else None
             if new is not old and (old is None or old.skip_implicit_filters() is not new):
                 self._check_child(name, old, new)
+                if old is not None and old in bases and len(old.parents) == 1 and not old.monitor_owned:
+                    # mirror_exit_common (block/mirror.c, QEMU 10.0) uses it after it is freed (seen with 7.2 and 10.0).
+                    raise UnsupportedError(f"taking '{old.name}' from the mirror that needs it: real QEMU crashes")
                 self.children[name] = new
 
     def _check_child(self, name: str, old: Node | None, new: Node | None) -> None:
@@ -229,11 +241,13 @@ class _Queue:
     """All nodes that are being reopened, in QEMU's order: parents before their children, of which the newest is first.
 
     :ivar backwards: permissions are worked out beginning with the last one.
+    :ivar bases: nodes that jobs need and do not hold.
     """
 
-    def __init__(self, graph: Graph, *, backwards: bool) -> None:
+    def __init__(self, graph: Graph, *, backwards: bool, bases: Collection[Node] = ()) -> None:
         self.graph = graph
         self.backwards = backwards
+        self.bases = bases
         self.changes: dict[str, _Change] = {}
 
     def add(self, node: Node, given: Options, *, read_only: bool, keeps_options: bool = False) -> None:
@@ -281,7 +295,7 @@ class _Queue:
             flush_reopened(change.node)
         self.graph.changing()
         for change in changes:
-            change.prepare(self.graph)
+            change.prepare(self.graph, self.bases)
         inherited = [(node, node.inherits_from) for node in self.graph.nodes.values()]
         try:
             for change in changes:
