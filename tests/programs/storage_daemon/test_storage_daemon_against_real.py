@@ -9,6 +9,7 @@ import json
 import os
 import random
 import subprocess
+from subprocess import PIPE
 
 import pytest
 from qemu_process import DAEMON
@@ -119,10 +120,16 @@ def test_drawn_command_lines(release: str, root: str | None) -> None:
 
 @pytest.mark.parametrize(("release", "root"), REAL)
 def test_its_commands_and_events_are_those_of_the_real_one(release: str, root: str | None) -> None:
-    said = "".join(json.dumps({"execute": name}) for name in ("qmp_capabilities", "query-qmp-schema", "quit"))
-    argv = [*entered(root), PROGRAM, *MONITOR]
-    out = subprocess.run(argv, input=said, capture_output=True, text=True, check=True).stdout
-    schema = json.loads(out.splitlines()[2])["return"]
+    # One that quits does not wait until all that it has said is read, so it is told when that is so.
+    with subprocess.Popen([*entered(root), PROGRAM, *MONITOR], stdin=PIPE, stdout=PIPE, text=True) as daemon:
+        assert daemon.stdin is not None
+        assert daemon.stdout is not None
+        for name in ("qmp_capabilities", "query-qmp-schema"):
+            daemon.stdin.write(json.dumps({"execute": name}))
+        daemon.stdin.flush()
+        *_, reply = [daemon.stdout.readline() for _ in range(3)]
+        daemon.communicate(json.dumps({"execute": "quit"}))
+    schema = json.loads(reply)["return"]
     registry = daemon_registry_for(PROFILES[release])
     comparison = Comparison(registry, {entry["name"]: entry for entry in schema})
     offered = {*registry.names(), *registry.events}
