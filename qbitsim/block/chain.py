@@ -10,10 +10,13 @@ MAXIMUM_CHECKED = 128 << 10
 """Bytes at the beginning of a disk that are read to see whether they are zeroes (MAX_ZERO_CHECK_BUFFER)."""
 
 
-def status_above(node: Node, base: Node | None, offset: int, length: int) -> Status:
+def status_above(node: Node, base: Node | None, offset: int, length: int, *, holes: bool = True) -> Status:
     """The status of the range in the layers from ``node`` down to, but without, ``base`` (or the whole chain).
 
     Filters have nothing of their own, so that it does not matter whether ``base`` is one, such as that of another job.
+
+    :param holes: whether a plain file that ends the chain is asked for its holes; otherwise it has all that it covers
+        (want_zero of bdrv_co_common_block_status_above).
 
     It ends where the node does, whatever is asked for. What no layer has reads as zeroes
     (bdrv_co_common_block_status_above, block/io.c, QEMU 10.0).
@@ -28,8 +31,11 @@ def status_above(node: Node, base: Node | None, offset: int, length: int) -> Sta
         if offset >= below.length:
             status.zero = status.allocated = True
             break
-        deeper = below.status(offset, min(status.length, below.length - offset))
-        layer, status = below, deeper
+        length = min(status.length, below.length - offset)
+        layer = below
+        if not holes and _is_plain_file(below):
+            return Status(length, data=True, zero=False)
+        status = below.status(offset, length)
     return status
 
 
@@ -49,10 +55,14 @@ def missing_above(node: Node, overlay: Node, offset: int, length: int) -> tuple[
     if offset >= below.length:
         return length, False
     length = min(own.length, below.length - offset)
-    if not below.supports_backing and below.disk_image is not None:
-        return length, True  # nobody asks a plain file for its holes here
-    status = status_above(below, overlay.backing_chain_next, offset, length)
+    if _is_plain_file(below):
+        return length, True
+    status = status_above(below, overlay.backing_chain_next, offset, length, holes=False)
     return status.length, status.allocated
+
+
+def _is_plain_file(node: Node) -> bool:
+    return not node.supports_backing and node.disk_image is not None
 
 
 def status_waits(node: Node, base: Node | None) -> bool:

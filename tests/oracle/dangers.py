@@ -73,6 +73,9 @@ def danger_before(
     of_nodes = asked.startswith("query-named-block-nodes") or ("info block" in asked and "-n" in asked)
     if over and machine.profile.dropped_filter_detached and of_nodes:
         return "a query of the nodes while a stream is over and not dismissed"
+    gone = [node.name for node in machine.graph.nodes.values() if getattr(node, "detached", False)]
+    if any(f'"{name}"' in json.dumps(message) for name in gone):
+        return "a new user of the filter of a stream that is over"
     return None
 
 
