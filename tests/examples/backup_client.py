@@ -83,10 +83,13 @@ class BackupClient:
             disk.drive: self.job(disk, files[disk.drive], sync="incremental", bitmap=disk.bitmap) for disk in self.disks
         }
         good = yield from self.copy_changes(jobs)
+        # What is copied is no more in the bitmap, and until its file is closed it may be lost with QEMU.
+        chains = {disk.drive: [*disk.files, files[disk.drive]] for disk in self.disks if disk.drive in good}
         for disk in self.disks:
-            if disk.drive in good:
-                disk.files.append(files[disk.drive])
+            disk.files = [] if disk.drive in chains else disk.files
         yield from self.close_targets(files.values())
+        for disk in self.disks:
+            disk.files = chains.get(disk.drive, disk.files)
         self.complain(files, good)
 
     # -- their parts
