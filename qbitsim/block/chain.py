@@ -23,20 +23,17 @@ def status_above(node: Node, base: Node | None, offset: int, length: int, *, hol
     """
     base = base.skip_filters() if base is not None else None
     layer = node.skip_filters()
-    status = layer.status(offset, length)
-    while not status.allocated:
+    while True:
+        if not holes and not layer.supports_backing and layer.disk_image is not None:
+            return Status(length, data=True)
+        status = layer.status(offset, length)
         below = layer.backing_chain_next
-        if below is None or below is base:
-            break
+        if status.allocated or below is None or below is base:
+            return status
         if offset >= below.length:
             status.zero = status.allocated = True
-            break
-        length = min(status.length, below.length - offset)
-        layer = below
-        if not holes and _is_plain_file(below):
-            return Status(length, data=True, zero=False)
-        status = below.status(offset, length)
-    return status
+            return status
+        layer, length = below, min(status.length, below.length - offset)
 
 
 def missing_above(node: Node, overlay: Node, offset: int, length: int) -> tuple[int, bool]:
@@ -55,14 +52,8 @@ def missing_above(node: Node, overlay: Node, offset: int, length: int) -> tuple[
     if offset >= below.length:
         return length, False
     length = min(own.length, below.length - offset)
-    if _is_plain_file(below):
-        return length, True
     status = status_above(below, overlay.backing_chain_next, offset, length, holes=False)
     return status.length, status.allocated
-
-
-def _is_plain_file(node: Node) -> bool:
-    return not node.supports_backing and node.disk_image is not None
 
 
 def status_waits(node: Node, base: Node | None) -> bool:

@@ -288,19 +288,18 @@ class Qcow2Node(DriverNode):
             raise io_error(errno.ENOTSUP)
         if offset % unit or (end % unit and end != self.length):
             raise io_error(errno.EINVAL)
-        failed, end_of_begun = False, len(data)
+        failed_at: int | None = None
         for start in range(0, len(data), unit):
-            if start >= end_of_begun:
+            if failed_at is not None and start > failed_at + COMPRESSING * unit:
                 break
             piece, place = data[start : start + unit], offset + start
             if not self.image.shrinks(piece):
                 self._write(place, piece, compressed=False)
             elif self.image.takes_compressed(place):
                 self._write_packed(place, piece)
-            else:
-                failed = True
-                end_of_begun = min(end_of_begun, start + (1 + COMPRESSING) * unit)
-        if failed:
+            elif failed_at is None:
+                failed_at = start
+        if failed_at is not None:
             raise io_error(errno.EIO)
 
     def _write_packed(self, offset: int, data: bytes) -> None:

@@ -272,15 +272,20 @@ def _ends_behind(step: Step, device: str, machine: Machine) -> str | None:
     return None
 
 
+def _below_compress(device: str, machine: Machine) -> Node | None:
+    """What a compress filter that a device leads to writes to."""
+    node = _node(device, machine)
+    while isinstance(node, FilterNode) and node.driver != "compress":
+        node = node.filtered
+    return node.skip_filters() if node is not None and node.driver == "compress" else None
+
+
 def _spoils_a_cluster(device: str, machine: Machine, compressed: Collection[str]) -> str | None:
     """A cluster of compressed data was freed and taken by others: QEMU puts the next compressed data into it.
 
     (qcow2_alloc_bytes, block/qcow2-refcount.c, 10.0; ``qemu-img check`` calls the image corrupt.)
     """
-    node = _node(device, machine)
-    while isinstance(node, FilterNode) and node.driver != "compress":
-        node = node.filtered
-    below = node.skip_filters() if node is not None and node.driver == "compress" else None
+    below = _below_compress(device, machine)
     lost = isinstance(below, Qcow2Node) and not below.image.layout.clusters._byte_cursor
     if below is not None and below.filename in compressed and lost:
         return "compressed data in an image that lost some"
@@ -289,10 +294,7 @@ def _spoils_a_cluster(device: str, machine: Machine, compressed: Collection[str]
 
 def _fails_among_others(step: Step, device: str, machine: Machine) -> str | None:
     """Clusters are compressed side by side; how many have begun when QEMU sees that one failed depends on the host."""
-    node, end = _node(device, machine), _end(step)
-    while isinstance(node, FilterNode) and node.driver != "compress":
-        node = node.filtered
-    below = node.skip_filters() if node is not None and node.driver == "compress" else None
+    below, end = _below_compress(device, machine), _end(step)
     if end is None or not isinstance(below, Qcow2Node):
         return None
     unit, layout = below.cluster_size, below.image.layout
