@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+_WITHOUT_MARKS = str.maketrans("", "", "-._")
+
 
 def is_well_formed(identifier: str) -> bool:
     """Whether it is an ASCII letter followed by ASCII letters, digits and ``-._``."""
-    marks = str.maketrans("", "", "-._")
-    return identifier.isascii() and identifier[:1].isalpha() and identifier.translate(marks).isalnum()
+    return identifier.isascii() and identifier[:1].isalpha() and identifier.translate(_WITHOUT_MARKS).isalnum()
 
 
 ID_HINT = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.\n"

@@ -120,7 +120,7 @@ class _Change:
         """The options of a child that is reopened with the node are no options of the node's own."""
         self.flat = {key: value for key, value in self.flat.items() if not key.startswith(f"{name}.")}
 
-    def prepare(self, graph: Graph, bases: Collection[Node]) -> None:
+    def prepare(self, graph: Graph) -> None:
         """Check the options and look up the children (bdrv_reopen_prepare, in its order)."""
         node, driver = self.node, DRIVERS.get(self.node.driver)
         if self.read_only and node.copy_on_read:
@@ -131,7 +131,7 @@ class _Change:
             raise QmpError(f"Block format '{node.driver}' used by node '{name}' does not support reopening files")
         self._check_reset(driver.resets)
         node.reopen_prepare(self.given, read_only=self.read_only)
-        self._find_children(graph, bases)
+        self._find_children(graph)
         self._check_same(driver.reopens)
         driver.check(self.given)
 
@@ -148,7 +148,7 @@ class _Change:
         """Also of one that is gone; their options are none of the node's own."""
         return {"backing", *(child.name for child in self.node.children)}
 
-    def _find_children(self, graph: Graph, bases: Collection[Node]) -> None:
+    def _find_children(self, graph: Graph) -> None:
         node = self.node
         if not self.says_backing and (node.backing or node.header_backing):
             raise QmpError(f"backing is missing for '{node.name}'")
@@ -161,9 +161,6 @@ class _Change:
             old = child.node if child is not None else None
             if new is not old and (old is None or old.skip_implicit_filters() is not new):
                 self._check_child(name, old, new)
-                if old is not None and old in bases and len(old.parents) == 1 and not old.monitor_owned:
-                    # mirror_exit_common (block/mirror.c, QEMU 10.0) uses it after it is freed (seen with 7.2 and 10.0).
-                    raise UnsupportedError(f"taking '{old.name}' from the mirror that needs it: real QEMU crashes")
                 self.children[name] = new
 
     def _check_child(self, name: str, old: Node | None, new: Node | None) -> None:
@@ -180,6 +177,18 @@ class _Change:
             raise UnsupportedError(f"taking '{old.name}' from the job that needs it: real QEMU crashes")
         if name == "backing" and not node.supports_backing:
             raise QmpError(f"Driver '{node.driver}' of node '{node.name}' does not support backing files")
+
+    def check_keeps(self, bases: Collection[Node]) -> None:
+        """Nodes that mirrors need are not closed.
+
+        :raises UnsupportedError: one would be: mirror_exit_common (block/mirror.c, QEMU 10.0) uses it after it is freed
+            (seen with 7.2 and 10.0).
+        """
+        for name in self.children:
+            edge = self.node.child(name)
+            old = edge.node if edge is not None else None
+            if old is not None and old in bases and len(old.parents) == 1 and not old.monitor_owned:
+                raise UnsupportedError(f"taking '{old.name}' from the mirror that needs it: real QEMU crashes")
 
     def check_same_file(self) -> None:
         """A format's tables are of one file, however it is reached.
@@ -295,7 +304,8 @@ class _Queue:
             flush_reopened(change.node)
         self.graph.changing()
         for change in changes:
-            change.prepare(self.graph, self.bases)
+            change.prepare(self.graph)
+            change.check_keeps(self.bases)
         inherited = [(node, node.inherits_from) for node in self.graph.nodes.values()]
         try:
             for change in changes:

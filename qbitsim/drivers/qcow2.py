@@ -392,7 +392,7 @@ class Qcow2Node(DriverNode):
             self.image.file.faults.check("write-zeroes", offset, length)
         self._requests.note_tables(offset)
         if unmap:
-            self._requests.free_places(offset, length, passed_on=self._passes_requests)
+            self._requests.free_places(offset, length)
         if self._notices:
             self.image.check_room_for_zeroes(offset, length, self._below)
             if self.image.data_file is not None and self.image.data_file.is_raw:
@@ -426,17 +426,12 @@ class Qcow2Node(DriverNode):
         if first < last:
             self._requests.note_tables(offset)
         if self.unmap and self.image.can_discard(backed=backed):
-            self._requests.free_places(offset, length, passed_on=self._passes_requests)
+            self._requests.free_places(offset, length)
         if self._file.notices_requests and first < last:
             self._requests.ask_for_tables(first * self.cluster_size)
         self.image.discard(offset, length, backed=backed)
         if changes:
             self._requests.note_changed_tables(offset, length)
-
-    @property
-    def _passes_requests(self) -> bool:
-        """Whether the file discards what requests free (qcow2_update_options_prepare, block/qcow2.c, QEMU 10.0)."""
-        return bool(self.options.get("pass-discard-request", self.unmap))
 
     def _discard_changes(self, first: int, last: int) -> bool:
         """Whether a discard of the clusters from *first* to before *last* changes their entries in the L2 tables.

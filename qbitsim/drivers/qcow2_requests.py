@@ -159,14 +159,12 @@ class FileRequests:
         if end > self._file.noticed_end:
             self._file.note_write_end(end)
 
-    def free_places(self, offset: int, length: int, *, passed_on: bool) -> None:
+    def free_places(self, offset: int, length: int) -> None:
         """The places of the whole clusters in a range, to which nothing else refers, are about to be freed.
 
         When the last reference is gone QEMU lets the file discard them, neighbours together (update_refcount_discard
-        and qcow2_process_discards, block/qcow2-refcount.c, 10.0).
-
-        :param passed_on: the file discards them (discard_passthrough of QCOW2_DISCARD_REQUEST); a 7.2 frees clusters of
-            a drive that does not pass discards on, too.
+        and qcow2_process_discards, block/qcow2-refcount.c, 10.0), if the node passes on what requests free; a 7.2 frees
+        clusters of a drive that does not, too.
         """
         self.tell_writes()
         unit, layout = self._image.cluster_size, self._image.layout
@@ -178,7 +176,9 @@ class FileRequests:
         if runs:
             # What the tables waited for is written: refcounts wait for tables from now on (qcow2_cache_set_dependency).
             self._flush_refcounts()
-        for place, stop in runs if passed_on else ():
+        if not self._node.options.get("pass-discard-request", self._node.unmap):
+            return
+        for place, stop in runs:
             if self._image.data_file is None:
                 self._file.note_discarded(place, stop - place)
             else:
