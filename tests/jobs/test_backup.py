@@ -46,6 +46,16 @@ def ends(machine: Machine) -> list[dict[str, Any]]:
     return [each["data"] for each in machine.events.read(0) if each["event"].startswith("BLOCK_JOB_C")]
 
 
+def machine_with_layers(content: bytes) -> Machine:
+    """One whose disk has this from its third cluster on, and a backing file that is full."""
+    machine = Machine()
+    machine.images.create("base", "qcow2", SIZE).write(0, b"b" * SIZE)
+    top = machine.images.create("top", "qcow2", SIZE, backing="base", backing_format="qcow2")
+    top.write(2 * CLUSTER, content)
+    machine.add_disk("drive0", file="top")
+    return machine
+
+
 def test_a_full_backup_is_the_disk_at_its_start_whatever_the_guest_writes_meanwhile(machine: Machine) -> None:
     backup(machine, x_perf=ONE_BY_ONE)
     drive, offset = machine.drive("drive0"), SIZE
@@ -63,11 +73,7 @@ def test_before_the_first_guest_write_all_of_the_disk_is_still_to_be_copied(mach
 
 
 def test_a_drained_section_after_the_look_up_of_a_top_backup_finishes_the_chunks_in_flight() -> None:
-    machine = Machine()
-    machine.images.create("base", "qcow2", SIZE).write(0, b"b" * SIZE)
-    top = machine.images.create("top", "qcow2", SIZE, backing="base", backing_format="qcow2")
-    top.write(2 * CLUSTER, b"top" * CLUSTER)
-    machine.add_disk("drive0", file="top")
+    machine = machine_with_layers(b"top" * CLUSTER)
     machine.images.create("t", "qcow2", SIZE)
     machine.delay_io("t", "write", 10)
     backup(machine, "top", device="drive0", mode="existing", x_perf=ONE_BY_ONE)
@@ -349,11 +355,7 @@ def test_a_failed_group_ends_in_reverse_order_and_in_old_releases_who_has_failed
 
 
 def test_while_a_top_backup_looks_up_what_is_allocated_a_guest_write_saves_nothing_of_the_layers_below() -> None:
-    machine = Machine()
-    machine.images.create("base", "qcow2", SIZE).write(0, b"b" * SIZE)
-    top = machine.images.create("top", "qcow2", SIZE, backing="base", backing_format="qcow2")
-    top.write(2 * CLUSTER, b"t" * CLUSTER)
-    machine.add_disk("drive0", file="top")
+    machine = machine_with_layers(b"t" * CLUSTER)
     machine.qmp("drive-backup", device="drive0", target="t", sync="top", job_id="j")
     assert [task.label for task in machine.scheduler.ready()] == ["j: look up what is allocated"]
     for cluster in (2, 5):
