@@ -35,6 +35,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 BROWSER = Browser()
 MEMORY, ROOM = Path("/dev/shm"), 4 << 30
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 HERE = Path(__file__).parent
 LONG_ONES = (
     "conformance/test_recorded.py",
@@ -83,6 +84,15 @@ def keep_bytecode_in(folder: Path) -> None:
     os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    """Let every other worker begin at the last file: what one of them has compiled, another only reads."""
+    report = yield
+    if isinstance(collector, pytest.Directory) and WORKER % 2:
+        report.result.reverse()
+    return report
+
+
 def pytest_collection_finish() -> None:
     """Look no more for garbage among some hundred thousand objects that stay until the end."""
     gc.collect()
@@ -93,7 +103,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Let workers of pytest-xdist, who take whole files, take first those that last long: then all end together."""
     if hasattr(config, "workerinput"):
         order = {HERE / name: number for number, name in enumerate(LONG_ONES)}
-        items.sort(key=lambda item: order.get(item.path, len(order)))
+        items.sort(key=lambda item: (order.get(item.path, len(order)), item.path))
 
 
 def needs_browser(item: pytest.Item) -> bool:
