@@ -47,7 +47,7 @@ def danger_before(
     """
     if "write" in step or "io" in step:
         device = str(step.get("write", step.get("io"))[0])
-        if "io" in step and str(step["io"][1]).startswith("read") and _streams_nothing(step, device, machine):
+        if _streams_nothing(step, device, machine):
             return "a read of what no layer holds through the filter of a stream that has nothing to copy"
         return (
             _hangs(device, machine)
@@ -219,22 +219,43 @@ def _hangs(device: str, machine: Machine) -> str | None:
 def _streams_nothing(step: Step, device: str, machine: Machine) -> bool:
     """The filter looks for what the layers below hold down to the node itself, which is none of them.
 
-    Where no layer holds anything it comes to the end of the chain, and QEMU dies of it (cor_co_preadv_part).
+    Where no layer holds anything it comes to the end of the chain, and QEMU dies of it (cor_co_preadv_part). Of a
+    cluster of which it has found a part it makes a copy, in which it finds what follows.
     """
-    node = _node(device, machine)
-    while node is not None:
-        if isinstance(node, CopyOnReadNode) and node.bottom is node.skip_filters():
-            return _lacks_somewhere(node.skip_filters(), step)
-        node = node.filtered
+    top = node = _node(device, machine)
+    reads = _is_read(step)
+    while node is not None and top is not None:
+        nothing = isinstance(node, CopyOnReadNode) and node.bottom is node.skip_filters()
+        if nothing and reads and _begins_nowhere(top, _parts_read(step)):
+            return True
+        reads = reads or (node.filtered is None and not _leaves_zeroes(top, step))
+        node = node.filtered or node.backing
     return False
 
 
-def _lacks_somewhere(node: Node, step: Step) -> bool:
-    """Whether a part of what is read is in no layer."""
-    place, end = int(str(step["io"][1]).split()[-2]), _end(step) or 0
-    while place < end <= node.length:
-        status = status_above(node, None, place, end - place)
-        if not status.allocated:
+def _begins_nowhere(top: Node, parts: list[tuple[int, int]]) -> bool:
+    """Whether no layer has what is read first of a cluster, in any cluster that is read."""
+    firsts: dict[int, int] = {}
+    for place, end in parts:
+        for cluster in range(place // CLUSTER, -(-min(end, top.length) // CLUSTER)):
+            firsts.setdefault(cluster, max(place, cluster * CLUSTER))
+    return any(not status_above(top, None, first, 1).allocated for first in firsts.values())
+
+
+def _leaves_zeroes(top: Node, step: Step) -> bool:
+    """Whether a write has nothing to read for what it leaves of its clusters, as that is known to be zeroes.
+
+    (is_zero_cow, block/qcow2.c, 10.0)
+    """
+    return not any(_has_data(top, *part) for part in _parts_read(step))
+
+
+def _has_data(top: Node, place: int, end: int) -> bool:
+    """Whether a part of the range has bytes to read in any layer."""
+    end = min(end, top.length)
+    while place < end:
+        status = status_above(top, None, place, end - place)
+        if status.data:
             return True
         place += status.length
     return False
@@ -356,9 +377,13 @@ def _parts_read(step: Step) -> list[tuple[int, int]]:
     if end is None:
         return []
     begin = _begin(step)
-    if "io" in step and str(step["io"][1]).startswith("read"):
+    if _is_read(step):
         return [(begin, end)]
     return [(begin - begin % CLUSTER, begin), (end, end + -end % CLUSTER)]
+
+
+def _is_read(step: Step) -> bool:
+    return "io" in step and str(step["io"][1]).startswith("read")
 
 
 def _begin(step: Step) -> int:
