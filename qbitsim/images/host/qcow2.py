@@ -80,6 +80,7 @@ class HostQcow2Image(Qcow2Image):
             file.write_at(unit, bytes(2 * unit))
         with step("Could not resize image"), step("Failed to grow the L1 table"):
             self.save()
+        self._layout.clusters.order = self._writer.order
 
     def take_up(self) -> None:
         """The image was loaded from its file."""
@@ -99,6 +100,11 @@ class HostQcow2Image(Qcow2Image):
         for tables in (layout.active, *layout.snapshots.saved):
             held.update(tables.l2.values())
         return {cluster for cluster in held if cluster < end}
+
+    @property
+    def layout(self) -> HostLayout:
+        """As every qcow2 image; all is placed at once."""
+        return self._layout
 
     # -- what is in the file
 
@@ -290,6 +296,7 @@ class HostQcow2Image(Qcow2Image):
             yield self._layout
         finally:
             self._layout.settle(self.content)
+            self.content.tables.placed_zeroes.clear()
         if self._writer.order.table_made or self._writer.is_crowded:
             self._writer.write()
         self._writer.discard()

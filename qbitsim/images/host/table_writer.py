@@ -86,7 +86,8 @@ class TableWriter:
         tables = self._cached(layout)
         tables.cache.slices.changed.intersection_update(self._hidden)
         tables.l1_changed.clear()
-        self._note_refcounts(layout)
+        self._counts(layout).forget_changes()
+        self._note_blocks(layout)
         self._refcount_bits = layout.clusters.refcount_bits
         self._saved = {saved.l1[0] for saved in layout.snapshots.saved}
         self._l1 = tables.l1
@@ -94,12 +95,10 @@ class TableWriter:
         self._everything = False
         self.order.save()
 
-    def _note_refcounts(self, layout: HostLayout) -> None:
-        """The file has all refcounts."""
-        counts = self._counts(layout)
-        counts.forget_changes()
+    def _note_blocks(self, layout: HostLayout) -> None:
+        """The file has all refcount blocks."""
         self._blocks = dict(layout.clusters.blocks)
-        counts.in_file = self._blocks
+        self._counts(layout).in_file = self._blocks
         self._roomy.clear()
 
     @staticmethod
@@ -181,14 +180,17 @@ class TableWriter:
             self._write_l2_tables(self._image.layout)
 
     def write_refcounts(self) -> None:
-        """Write the refcounts; the file leads to nothing any more that they do not count."""
+        """Write the refcounts; of a request whose entries the file does not have yet, only those that have grown."""
         layout = self._image.layout
-        for number in list(self._write_refcounts(layout)):
-            self._write_block(layout, number)
-        self._write_structure("refcount table", *self._refcount_table(layout))
-        if "header" in self._structures:
-            self._write_refcount_header(rendering.header_cluster(self._image))
-        self._note_refcounts(layout)
+        falling = list(self._write_refcounts(layout))
+        self._write_structure("refcount table", *self._refcount_table(layout, self._blocks))
+        self._write_refcount_header(rendering.header_cluster(self._image))
+        self._note_blocks(layout)
+        if not self._cached(layout).unsettled:
+            self._write_structure("refcount table", *self._refcount_table(layout))
+            for number in falling:
+                self._write_block(layout, number)
+            self._counts(layout).forget_changes()
 
     def write(self, *, everything: bool = False, cut_off: bool = False) -> None:
         """Write what has changed since the last time.

@@ -33,8 +33,7 @@ class WriteOrder(CacheOrder):
         return False  # what is in the file can be read there
 
     def forget(self) -> None:
-        """As of every order; it is written at the end of the request, if not before."""
-        super().forget()
+        """As of every order; it is written at the end of the request, if not before: until then it is in order."""
         self.table_made = True
 
     def save(self) -> None:
