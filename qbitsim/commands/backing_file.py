@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from qbitsim.block.chain import chain
 from qbitsim.commands.context import Context
 from qbitsim.commands.mirrors import root_node
-from qbitsim.commands.streams import chain
 from qbitsim.errors import QmpError
 from qbitsim.jobs.loop import set_writable
 from qbitsim.qapi.registry import command

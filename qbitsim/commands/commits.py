@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qbitsim.block.chain import chain
 from qbitsim.block.permissions import cumulative
 from qbitsim.commands.context import Context
 from qbitsim.commands.filenames import shown_filename
 from qbitsim.commands.mirrors import root_node
-from qbitsim.commands.streams import chain, find_backing
+from qbitsim.commands.streams import find_backing
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.jobs.loop import LoopJob, set_writable

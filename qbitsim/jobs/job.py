@@ -210,7 +210,7 @@ class Job(JobVerbs):
         :raises QmpError: there is such a filter (bdrv_freeze_backing_chain).
         """
         while node is not base:
-            edge = next(each for each in node.children if each.node is (node.filtered or node.backing))
+            edge = next(each for each in node.children if each.node is node.filter_or_cow)
             if edge.node.never_freeze:
                 raise QmpError(f"Cannot freeze '{edge.name}' link to '{edge.node.name}'")
             node = edge.node
@@ -218,8 +218,7 @@ class Job(JobVerbs):
     def freeze(self, node: Node, base: Node) -> None:
         """Forbid that the chain from ``node`` to ``base`` is led elsewhere (bdrv_freeze_backing_chain)."""
         while node is not base:
-            below = node.filtered or node.backing
-            edge = next(each for each in node.children if each.node is below)
+            edge = next(each for each in node.children if each.node is node.filter_or_cow)
             edge.frozen += 1
             self._frozen.append(edge)
             node = edge.node

@@ -12,9 +12,10 @@ Theory of operation (block/stream.c, QEMU 10.0)
 from __future__ import annotations
 
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from qbitsim.block.chain import missing_above
+from qbitsim.block.chain import chain, missing_above
 from qbitsim.block.drive import Drive
 from qbitsim.drivers.job_filters import drop_filter, insert_copy_on_read
 from qbitsim.errnos import errno_of
@@ -229,10 +230,9 @@ def _create_job(
         job.user.insert(top)
         jobs.graph.changing()
         job.use("active node", node, READING | perms.WRITE)
-        base, below = options.overlay.backing, node.filtered or node.backing
-        while below is not None and below is not base:
-            job.use("intermediate node", below, READING)
-            below = below.filtered or below.backing
+        base = options.overlay.backing
+        for layer in takewhile(lambda layer: layer is not base, chain(node.filter_or_cow)):
+            job.use("intermediate node", layer, READING)
         job.freeze(node, options.overlay)
     except QmpError:
         job.user.eject()

@@ -64,6 +64,8 @@ def danger_before(
         return "a stop while jobs work on chains, which may end in it"
     if machine.profile.name == "7.2" and _reopens_below_a_backup(message, machine):
         return "a stream into a read-only layer that a backup looks into"
+    if machine.profile.name == "7.2" and _lets_a_job_go_on(message, machine):
+        return "a limited stream below a throttle filter while that is drained"
     looks = any(_looks_at_places(*action, machine, scattered) for action in _actions(message))
     if looks and not _is_refused(message, machine):
         return "a limited job on what a mirror has copied several pieces of at once"
@@ -161,6 +163,18 @@ def _reopens_below_a_backup(message: dict[str, Any], machine: Machine) -> bool:
     layer = _node(str(message["arguments"].get("device")), machine)
     backups = [job for job in machine.jobs.jobs if isinstance(job, BackupJob) and _runs(job)]
     return layer is not None and layer.read_only and any(_looks_into(layer, job) for job in backups)
+
+
+def _lets_a_job_go_on(message: dict[str, Any], machine: Machine) -> bool:
+    """Whether a throttle filter is put on what a limited stream or commit works on.
+
+    A throttle filter ends its drained section in a coroutine for which QEMU 7.2 waits (bdrv_drained_end, block/io.c),
+    so that the job may do a second piece between two drains: it does if it need not read where the first piece is.
+    """
+    adds = [arguments for command, arguments in _actions(message) if command == "blockdev-add"]
+    below = [_node(str(each.get("file")), machine) for each in adds if each.get("driver") == "throttle"]
+    limited = [job for job in machine.jobs.jobs if job.kind in {"stream", "commit"} and job.speed and _runs(job)]
+    return any(edge.node in below for job in limited for edge in job.edges)
 
 
 def _looks_into(layer: Node, backup: BackupJob) -> bool:
