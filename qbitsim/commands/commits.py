@@ -122,7 +122,7 @@ def _options(args: BlockCommit, base: Node) -> CommitOptions:
     return CommitOptions(
         job_id=args.job_id,
         backing_name=args.backing_file,
-        base_name=shown_filename(base.skip_filters()),
+        base_name=shown_filename(base),
         speed=args.speed or 0,
         on_error=str(args.on_error or "report"),
         auto_finalize=args.auto_finalize is not False,

@@ -193,6 +193,17 @@ class Job(JobVerbs):
         self.jobs.graph.watch(self.edges)
         super().start()
 
+    def use_main_node(self, node: Node, shared: int = perms.ALL, *, perm: int = 0) -> None:
+        """Hold the node that the job is about; a job that may not have it is given up (block_job_create).
+
+        :raises QmpError: as :meth:`use`.
+        """
+        try:
+            self.use("main node", node, shared, perm=perm)
+        except QmpError:
+            self.early_fail()
+            raise
+
     def use(self, name: str, node: Node, shared: int = perms.ALL, *, perm: int = 0) -> None:
         """Hold ``node`` and block operations on it, before the job starts (block_job_add_bdrv).
 

@@ -42,11 +42,7 @@ def _create(jobs: JobList, source: Node, target: Node, options: MirrorOptions, t
     read = perms.CONSISTENT_READ
     with jobs.graph.change():
         job = (ActiveCommitJob if options.is_commit else MirrorJob)(jobs, identifier, options, (source, target), top)
-        try:
-            job.use("main node", top, read | perms.WRITE_UNCHANGED | perms.WRITE, perm=read)
-        except QmpError:
-            job.early_fail()
-            raise
+        job.use_main_node(top, read | perms.WRITE_UNCHANGED | perms.WRITE, perm=read)
     job.check_speed(options.speed)
     try:
         _check_target(source, target)

@@ -94,7 +94,7 @@ class StreamJob(LoopJob):
         self._wait_for_quota(self._piece)
 
     def _base(self) -> Node | None:
-        return self.options.overlay.backing
+        return self.options.above_base.filter_or_cow
 
     def _piece(self) -> None:
         if self.is_cancelled:
@@ -157,11 +157,14 @@ class StreamJob(LoopJob):
                 return 0
             with graph.kept(edge.node):
                 changing_below(node, partial(self._set_backing, edge, base))
-            if base is None:
-                node.change_backing_file(None, None)
-            else:
-                driver = base.skip_filters().driver
-                node.change_backing_file(self.options.backing_name or self.options.base_name, driver)
+            try:
+                if base is None:
+                    node.change_backing_file(None, None)
+                else:
+                    driver = base.skip_filters().driver
+                    node.change_backing_file(self.options.backing_name or self.options.base_name, driver)
+            except OSError as error:
+                return errno_of(error)
         return 0
 
     def _set_backing(self, edge: Child, base: Node | None) -> None:
@@ -224,7 +227,7 @@ def _create_job(
     identifier = options.job_id if options.job_id is not None else top.device_name
     with jobs.graph.change():
         job = StreamJob(jobs, identifier, options, node, top, was_read_only=was_read_only)
-        job.use("main node", top)
+        job.use_main_node(top)
     job.check_speed(options.speed)
     try:
         job.user.insert(top)
