@@ -43,12 +43,7 @@ def chain_world(rng: random.Random, *, filtered: bool = False) -> list[Step]:
             steps.append({"shell": ["qemu-io", "-c", f"write -q -P {pattern} {place} {length}", name]})
     layers = ("src",) if filtered else ("src", "mid", "base")
     drives: list[Step] = [
-        {
-            "if": "none",
-            "id": "drive0",
-            "driver": "qcow2",
-            **_layers(("src",) if filtered else ("src", "mid", "base"), unmap),
-        },
+        {"if": "none", "id": "drive0", "driver": "qcow2", **_layers(layers, unmap)},
         {"if": "none", "id": "drive1", "node-name": "node1", "file": "disk1.raw", "format": "raw"},
     ]
     blockdevs: list[Step] = [
