@@ -13,13 +13,11 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from importlib import import_module
-
 from qbitsim.block.filter import FilterNode
 from qbitsim.block.node import Node
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import UnsupportedError
+from qbitsim.light_library import import_module
 from qbitsim.light_typing import TypeVar
 from qbitsim.qapi.blockdev import BLOCKDEV_DRIVER, BlockdevOptions
 from qbitsim.qapi.lazy import Lazy
@@ -28,6 +26,8 @@ from qbitsim.records import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     from qbitsim.block.graph import Graph
     from qbitsim.drivers.opener import Opener
 

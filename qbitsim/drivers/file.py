@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
 
 from qbitsim.block.limits import Limits
 from qbitsim.block.node import Node
@@ -23,6 +22,7 @@ from qbitsim.qapi.structs import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from qbitsim.bits.bits import Bits

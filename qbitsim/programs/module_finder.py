@@ -3,15 +3,16 @@
 Python's own finder looks at the folder before each module, and for extension modules and packages of its name; its
 loader looks at the source twice, and reads bytecode as it reads any file: eleven system calls. Here a module is a file
 whose place follows from its name: five, and less than half of the time. What is loaded is the same: bytecode that does
-not fit Python or the source is left to Python's loader, which compiles the module.
+not fit Python or the source is left to Python's loader, which compiles the module. What :mod:`importlib` has of all
+that is taken from where it has it itself, without the package.
 """
 
 from __future__ import annotations
 
 import marshal
 import os
-from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import MAGIC_NUMBER
+from _frozen_importlib import ModuleSpec
+from _frozen_importlib_external import MAGIC_NUMBER, SourceFileLoader
 from sys import implementation
 
 TYPE_CHECKING = False

@@ -13,9 +13,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from contextlib import suppress
-from importlib import import_module
 
+from qbitsim.light_library import import_module, suppress
 from qbitsim.programs.module_finder import ModuleFinder
 
 TYPE_CHECKING = False
