@@ -22,19 +22,14 @@ if TYPE_CHECKING:
     from importlib import import_module as import_module  # noqa: PLC0414
     from operator import or_ as or_  # noqa: PLC0414
 else:
-    import sys
     from _collections import deque as deque  # noqa: PLC0414
     from _collections_abc import Mapping as Mapping  # noqa: PLC0414
     from _collections_abc import MutableMapping as MutableMapping  # noqa: PLC0414
+    from _frozen_importlib import _gcd_import as import_module  # noqa: F401
     from _functools import _lru_cache_wrapper
     from _functools import partial as partial  # noqa: PLC0414
     from _functools import reduce as reduce  # noqa: PLC0414
     from _operator import or_ as or_  # noqa: PLC0414
-
-    def import_module(name):
-        """The module of that full name."""
-        __import__(name)
-        return sys.modules[name]
 
     def lru_cache(maxsize):
         """For a decorator that keeps the last results of a function."""

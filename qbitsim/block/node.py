@@ -11,7 +11,6 @@ Theory of operation
 
 from __future__ import annotations
 
-from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.edge import Edge
 from qbitsim.block.limits import Limits, merged
 from qbitsim.block.requests import Requests
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from qbitsim.bits.bits import Bits
+    from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.breakpoints import Breakpoints
     from qbitsim.block.roles import Surroundings
 

@@ -15,8 +15,8 @@ from qbitsim.files.failures import failure_text
 from qbitsim.files.locks import in_use_hint
 from qbitsim.images.content import Kind
 from qbitsim.images.store import has_protocol
-from qbitsim.qapi.block import OnOffAuto
 from qbitsim.qapi.blockdev import BlockdevOptions
+from qbitsim.qapi.common import OnOffAuto
 from qbitsim.qapi.schema import Int64, arg, struct_features
 from qbitsim.qapi.structs import struct
 

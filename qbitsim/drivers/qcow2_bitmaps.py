@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 
-from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
+from qbitsim.block.bitmap_owner import MAXIMUM_NAME_BYTES
 from qbitsim.errors import QmpError
 from qbitsim.images.qcow2.bitmaps import StoredBitmap
 
