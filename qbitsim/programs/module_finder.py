@@ -53,8 +53,8 @@ class ModuleFinder:
 
 def _head(source: os.stat_result) -> bytes:
     """What bytecode of this source begins with (PEP 552)."""
-    fields = (0, int(source.st_mtime), source.st_size)
-    return MAGIC_NUMBER + b"".join((field & 0xFFFFFFFF).to_bytes(4, "little") for field in fields)
+    kind, time, size = 0, int(source.st_mtime) & 0xFFFFFFFF, source.st_size & 0xFFFFFFFF
+    return MAGIC_NUMBER + (kind | time << 32 | size << 64).to_bytes(12, "little")
 
 
 class _Loader(SourceFileLoader):
