@@ -45,6 +45,7 @@ def yielding_twice() -> Iterator[str]:
     yield "given again"
 
 
+LIBRARIES = (contextlib, light_library)
 MAKERS = (plain, swallowing, translating, failing_at_the_end, failing_at_the_start, yielding_twice)
 
 
