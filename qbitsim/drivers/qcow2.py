@@ -7,7 +7,6 @@ bitmaps in :mod:`.qcow2_bitmaps`.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping
 
 from qbitsim.block.chain import read_below, status_above
 from qbitsim.block.limits import Limits
@@ -35,6 +34,7 @@ from qbitsim.sizes import SECTOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from qbitsim.bits.bits import Bits

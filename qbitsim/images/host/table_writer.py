@@ -7,7 +7,6 @@ it stops half-way, the file has leaked clusters at worst.
 from __future__ import annotations
 
 from array import array
-from contextlib import suppress
 
 from qbitsim.images.host.block_refcounts import BlockRefcounts
 from qbitsim.images.qcow2 import rendering, structures
@@ -15,6 +14,7 @@ from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.image import is_cached
 from qbitsim.images.qcow2.structures import COMPRESSED, COPIED, OFFSET_MASK, with_refcounts
 from qbitsim.images.spans import Spans
+from qbitsim.light_library import suppress
 from qbitsim.sizes import SECTOR
 
 TYPE_CHECKING = False
