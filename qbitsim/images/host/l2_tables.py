@@ -14,9 +14,6 @@ from __future__ import annotations
 import errno
 import sys
 from array import array
-from collections.abc import Collection, Iterator, MutableMapping
-from functools import reduce
-from operator import or_
 
 from qbitsim.files.failures import io_error
 from qbitsim.images.content import Kind
@@ -25,9 +22,11 @@ from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.structures import COMPRESSED, COPIED, OFFSET_MASK, ZERO
 from qbitsim.images.qcow2.tables import Packed, Tables, packed_span
+from qbitsim.light_library import MutableMapping, or_, reduce
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
     from typing import TypeVar
 
     from qbitsim.files.tree import ByteSource

@@ -7,9 +7,6 @@ written by :meth:`HostQcow2Image.save`: when the disk is flushed, an L2 table is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
-
 from qbitsim.files.failures import step
 from qbitsim.images.host.block_refcounts import BlockRefcounts
 from qbitsim.images.host.clusters import PlacedContent
@@ -20,10 +17,12 @@ from qbitsim.images.qcow2.allocator import TABLE_ENTRY, Allocator
 from qbitsim.images.qcow2.image import Qcow2Image, is_cached
 from qbitsim.images.qcow2.layout import HostLayout
 from qbitsim.images.qcow2.packing import packed_length
+from qbitsim.light_library import contextmanager, nullcontext
 from qbitsim.records import changed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from qbitsim.images.content import Content, Reader

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 
 from qbitsim.errors import QmpError
 from qbitsim.files.failures import StepError
@@ -22,11 +20,13 @@ from qbitsim.images.qcow2.packing import Compression, packed_length
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.images.qcow2.structures import KeptHeader
 from qbitsim.images.qcow2.unsaved import UnsavedTables
+from qbitsim.light_library import contextmanager
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from typing import TypeGuard
 
     from qbitsim.images.content import Reader
