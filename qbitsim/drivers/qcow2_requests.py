@@ -301,10 +301,12 @@ class FileRequests:
         try:
             return self._image.read_around(offset, len(data), below)
         except OSError:
-            self._image.settle(written=False)
             front = self._image.front_of_copied(offset, len(data))
             if front:
-                self.write(offset, data[:front], below)
+                self.ask_for_runs("write", offset, len(data))
+            self._image.settle(written=False)
+            if front:
+                self._image.write(offset, data[:front], below)
             raise
 
     def ask_for_tables(self, offset: int) -> None:
