@@ -26,13 +26,9 @@ from qbitsim.records import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-<<<<<<< HEAD
     from collections.abc import Callable, Iterable, Iterator
 
-    from qbitsim.images.qcow2.unsaved import UnsavedTables
-=======
     from qbitsim.images.qcow2.cache_order import CacheOrder
->>>>>>> h-chain
 
 _TABLE_CACHE = 32 << 20  # where L2 tables take more, a request is cut at slices of them
 _SLICE = 4096
