@@ -23,6 +23,7 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
             "if stop - first > len(self._chunks):",
             "stop - first > len(self._chunks) -> (stop - first >= len(self._chunks))",
         ): "one of two ways of the same length",
+        ("if first < last:", "first < last -> (first <= last)"): "there is no chunk between them",
     },
     "qbitsim/bits/chunks.py": {
         (
@@ -62,8 +63,18 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
         ("self._slice_start = self._dispatched = 0", "0 -> 1"): "read only after it was written",
         ("self._slice_start = self._dispatched = 0", "0 -> (-1)"): "read only after it was written",
     },
+    "qbitsim/copying/copy_call.py": {
+        ("self._position = task.end", "self._position = task.end -> pass"): "nothing is left to copy in front of it",
+    },
     "qbitsim/engine/events.py": {
         ("if cursor > self._trimmed:", "cursor > self._trimmed -> (cursor >= self._trimmed)"): "nothing is forgotten",
+    },
+    "qbitsim/engine/scheduler.py": {
+        (
+            "if self.policy is not first_in_first_out and any(not task.pending for task in ready):",
+            "self.policy is not first_in_first_out and any(not task.pending for task in ready) -> "
+            "(self.policy is not first_in_first_out or any((not task.pending for task in ready)))",
+        ): "tasks that were cancelled are left out sooner",
     },
     "qbitsim/jobs/backup.py": {
         ("self.state.skip_unallocated = False", "False -> True"): "what it skips is no work any more",
@@ -80,6 +91,7 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
     },
     "qbitsim/jobs/mirror_dirty.py": {
         ("if first < last:", "first < last -> (first <= last)"): "an empty range has no bit",
+        ("source, offset = self._source, 0", "0 -> 1"): "the first byte is in the same chunk",
     },
     "qbitsim/jobs/commit.py": {
         (
