@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import combinations, compress, product
 
 import pytest
 from hypothesis import given
@@ -279,7 +280,7 @@ def test_nothing_is_begun_while_the_buffer_is_full():
 def test_a_write_of_zeroes_that_waits_at_a_breakpoint_is_made_again():
     machine = Machine()
     machine.add_disk("drive0", SIZE + 512)
-    machine.images.create("t.qcow2", "qcow2", SIZE + 512)
+    machine.images.create("t.qcow2", "qcow2", SIZE + 512).write(SIZE, b"o" * 512)
     file = {"driver": "blkdebug", "image": {"driver": "file", "filename": "t.qcow2"}}
     machine.add_node({"driver": "qcow2", "node-name": "t", "file": file})
     machine.qmp("human-monitor-command", command_line='qemu-io t "break write_aio A"')
@@ -288,6 +289,7 @@ def test_a_write_of_zeroes_that_waits_at_a_breakpoint_is_made_again():
     machine.jobs.jobs[0].stall.release()
     machine.run_until_idle()
     assert (job(machine)["status"], job(machine)["len"], job(machine)["offset"]) == ("ready", *[SIZE + 512] * 2)
+    assert machine.graph.nodes["t"].read(SIZE, 512) == bytes(512)
 
 
 def test_data_is_copied_by_the_mebibyte_and_zeroes_all_at_once():
@@ -313,6 +315,41 @@ def test_what_the_source_cannot_tell_is_copied(monkeypatch):
     dirty = MirrorDirty(nodes["node0"], nodes["node0"], CLUSTER, SIZE)
     monkeypatch.setattr(type(nodes["node0"]), "_status", fail)
     assert dirty.first_piece(0, SIZE, MirrorTarget(nodes["t"], unmap=True)) == (SIZE, "copy")
+
+
+def test_what_a_write_brings_to_the_target_at_once_is_what_the_job_has_not_to_copy_anyway():
+    """A model of take_write: bytes that were dirty stay so, or lie in chunks that are written whole."""
+    machine = Machine()
+    machine.add_disk("drive0", 4 * CLUSTER, node_name="node0")
+    dirty, quarter = (
+        MirrorDirty(machine.graph.nodes["node0"], machine.graph.nodes["node0"], CLUSTER, SIZE),
+        CLUSTER // 4,
+    )
+    for marked in product((False, True), repeat=4):
+        for first, last in combinations(range(17), 2):
+            dirty.bitmap.bits.clear_all()
+            for chunk in compress(range(4), marked):
+                dirty.mark(chunk * CLUSTER, 1)
+            offset, length = dirty.take_write(first * quarter, (last - first) * quarter)
+            whole = range(-(-first // 4), last // 4)
+            brought = [place for place in range(first, last) if not marked[place // 4] or place // 4 in whole]
+            assert list(range(offset // quarter, (offset + length) // quarter)) == brought
+            left = [chunk for chunk in compress(range(4), marked) if chunk not in whole]
+            assert list(dirty.bitmap.bits.indices()) == left
+
+
+def test_a_pause_that_is_over_before_all_in_flight_is_done_waits_for_it_all_the_same():
+    machine = Machine()
+    machine.add_disk("drive0", 12 << 20).write(0, b"s" * (12 << 20))
+    machine.qmp("drive-mirror", device="drive0", target="t", job_id="m", sync="full")
+    flying = in_flight(machine)
+    machine.qmp("job-pause", id="m")
+    machine.step()  # it was waiting for one of them, and now comes to a pause point
+    machine.qmp("job-resume", id="m")
+    for done in range(1, 10):
+        assert in_flight(machine) == flying[done:]
+        machine.step()
+    assert in_flight(machine) == ["m: copy 10485760+1048576", "m: copy 11534336+1048576"]
 
 
 def test_the_speed_limit_holds_for_a_ready_mirror_once_it_is_told_to_complete():
