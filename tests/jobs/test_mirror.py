@@ -621,6 +621,31 @@ def test_what_a_guest_writes_after_it_was_told_to_complete_is_copied(profile):
     assert machine.drive("drive0").read(5 * CLUSTER + 512, 512) == b"g" * 512
 
 
+def test_a_pause_that_comes_when_all_is_done_cannot_be_taken_back():
+    machine = made(written=(0,))
+    start(machine, auto_finalize=False)
+    machine.qmp("block-job-complete", device="m")
+    machine.qmp("job-pause", id="m")
+    machine.run_until_idle()
+    assert machine.qmp("query-jobs")[0]["status"] == "pending"
+    with pytest.raises(QmpError, match=r"^Job 'm' in state 'pending' cannot accept command verb 'resume'$"):
+        machine.qmp("job-resume", id="m")
+    machine.qmp("job-finalize", id="m")
+    assert (machine.qmp("query-jobs"), machine.drive("drive0").node.name) == ([], "t")
+
+
+def test_a_drained_section_waits_for_what_is_copied_because_a_guest_wrote_at_the_end():
+    machine = made(written=(0,))
+    is_told_to_complete(machine)
+    machine.drive("drive0").write(5 * CLUSTER, b"g" * CLUSTER)
+    machine.step()
+    assert machine.graph.nodes["t"].read(5 * CLUSTER, CLUSTER) == bytes(CLUSTER)
+    machine.qmp("transaction", actions=[])
+    assert machine.graph.nodes["t"].read(5 * CLUSTER, CLUSTER) == b"g" * CLUSTER
+    machine.run_until_idle()
+    assert machine.drive("drive0").node.name == "t"
+
+
 @pytest.mark.parametrize("profile", ["7.2", "10.0", "11.1"])
 def test_what_an_nbd_client_has_in_flight_then_is_copied_too(profile):
     machine = made(profile, written=(0,))
