@@ -102,6 +102,18 @@ def test_the_smallest_and_the_largest_of_what_can_be_asked_for_will_do(machine: 
     assert target(machine) == OLD
 
 
+@pytest.mark.parametrize(("copy_range", "mebibytes"), [(True, [1, 1, 16, 2]), (False, [1] * 20)])
+def test_larger_chunks_are_tried_if_the_host_is_to_copy_by_itself(copy_range: bool, mebibytes: list[int]) -> None:
+    machine, size = Machine(), 20 << 20
+    machine.add_disk("drive0", size, node_name="node0").write(0, b"o" * size)
+    backup(machine, x_perf={"use-copy-range": copy_range, "max-workers": 1})
+    labels: dict[str, None] = {}
+    while ready := machine.scheduler.ready():
+        labels[ready[0].label] = None
+        machine.step()
+    assert [int(label.rpartition("+")[2]) for label in labels] == [length << 20 for length in mebibytes]
+
+
 @pytest.mark.parametrize(
     ("size", "text"),
     [

@@ -64,6 +64,7 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
         ("self._slice_start = self._dispatched = 0", "0 -> (-1)"): "read only after it was written",
     },
     "qbitsim/copying/copy_call.py": {
+        ("self._position = 0", "0 -> 1"): "the first byte is in the same cluster",
         ("self._position = task.end", "self._position = task.end -> pass"): "nothing is left to copy in front of it",
     },
     "qbitsim/engine/events.py": {
@@ -72,8 +73,10 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
     "qbitsim/engine/scheduler.py": {
         (
             "if self.policy is not first_in_first_out and any(not task.pending for task in ready):",
-            "self.policy is not first_in_first_out and any(not task.pending for task in ready) -> "
-            "(self.policy is not first_in_first_out or any((not task.pending for task in ready)))",
+            (
+                "self.policy is not first_in_first_out and any(not task.pending for task in ready) -> "
+                "(self.policy is not first_in_first_out or any((not task.pending for task in ready)))"
+            ),
         ): "tasks that were cancelled are left out sooner",
     },
     "qbitsim/jobs/backup.py": {
