@@ -196,7 +196,8 @@ class MirrorJob(LoopJob):
             self.dirty.mark(offset, length)
             self.progress.total -= length
             raise
-        self.progress.done(length)
+        else:
+            self.progress.done(length)
 
     def _wake_up(self) -> None:
         if self._idle and not self.pause_count:
