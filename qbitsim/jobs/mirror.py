@@ -192,6 +192,7 @@ class MirrorJob(LoopJob):
         except OSError as error:
             self.dirty.mark(offset, length)
             self._failed(errno_of(error), reading=False)
+            self._wake_up()
         except StalledError:
             self.dirty.mark(offset, length)
             self.progress.total -= length
