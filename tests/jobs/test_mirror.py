@@ -99,6 +99,44 @@ def test_write_blocking_copies_at_once():
         machine.qmp("block-job-change", id="m", type="mirror", copy_mode="background")
 
 
+@pytest.mark.parametrize("profile", ["7.2", "10.0"])
+@pytest.mark.parametrize(
+    ("policy", "status", "offset", "synced"),
+    [("ignore", "ready", CLUSTER, True), ("stop", "standby", 0, False), ("report", None, None, None)],
+)
+def test_a_write_that_does_not_get_to_the_target_is_copied_later_unless_that_ends_the_job(
+    profile, policy, status, offset, synced
+):
+    machine = made(profile)
+    start(machine, sync="none", copy_mode="write-blocking", on_source_error="enospc", on_target_error=policy)
+    machine.inject_error("t", "write", 28, once=True)
+    machine.drive("drive0").write(0, b"g" * CLUSTER)
+    assert (job(machine)["len"], job(machine)["offset"]) == (CLUSTER, 0)
+    machine.run_until_idle()
+    (error,) = [each["data"] for each in machine.events.read(0) if each["event"] == "BLOCK_JOB_ERROR"]
+    assert error == {"device": "m", "operation": "write", "action": policy}
+    shown = [(each["status"], each["offset"]) for each in machine.qmp("query-block-jobs")]
+    assert shown == ([(status, offset)] if status else [])
+    assert [each.get("actively-synced") for each in machine.qmp("query-block-jobs")] == (
+        [synced if profile == "10.0" else None] if status else []
+    )
+    assert machine.graph.nodes["t"].read(0, CLUSTER) == (b"g" if offset else b"\0") * CLUSTER
+
+
+@pytest.mark.parametrize(("profile", "clusters"), [("7.2", 2), ("10.0", 1)])
+def test_a_pause_while_something_is_in_flight_lets_one_more_piece_through_before_8_0(profile, clusters):
+    machine = made(profile, written=range(16))
+    options = {"sync": "full", "speed": 1, "buf_size": CLUSTER, "granularity": CLUSTER}
+    machine.qmp("blockdev-mirror", device="drive0", target="t", job_id="m", **options)
+    assert in_flight(machine) == [f"m: copy 0+{CLUSTER}"]
+    machine.qmp("job-pause", id="m")
+    machine.run_until_idle()
+    assert (job(machine)["status"], job(machine)["offset"]) == ("paused", CLUSTER)
+    machine.qmp("job-resume", id="m")
+    machine.run_until_idle()
+    assert (job(machine)["status"], job(machine)["offset"]) == ("running", clusters * CLUSTER)
+
+
 @pytest.mark.parametrize("kind", ["write", "write_zeroes"])
 def test_write_blocking_completes_what_is_in_flight_of_the_same_place_first(kind):
     machine = made(written=range(16))
