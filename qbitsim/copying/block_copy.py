@@ -83,12 +83,13 @@ class CopyTask:
 
     __slots__ = ("call", "event", "label", "length", "offset", "stall", "state", "zeroes")
 
+    zeroes: bool
+
     def __init__(self, state: BlockCopyState, call: BlockCopyCall | None, offset: int, length: int) -> None:
         self.state = state
         self.call = call
         self.offset = offset
         self.length = length
-        self.zeroes = False
         self.event: Task | None = None
         self.stall: Stall | None = None
         self.label = ""

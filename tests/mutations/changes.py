@@ -54,6 +54,7 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
     "qbitsim/block/node.py": {
         ("self._blocked_at = 0", "0 -> 1"): "read only after it was written",
         ("self._blocked_at = 0", "0 -> (-1)"): "read only after it was written",
+        ("if len(roots) == 1 and (single := _single_file(roots[0])):", "0 -> (-1)"): "the only one",
     },
     "qbitsim/copying/ratelimit.py": {
         (
@@ -62,6 +63,12 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
         ): "read only after it was written",
         ("self._slice_start = self._dispatched = 0", "0 -> 1"): "read only after it was written",
         ("self._slice_start = self._dispatched = 0", "0 -> (-1)"): "read only after it was written",
+    },
+    "qbitsim/copying/block_copy.py": {
+        (
+            "status = self.source.skip_filters().status(position, self.length - position)",
+            "self.length - position -> (self.length + position)",
+        ): "a status ends where its node does",
     },
     "qbitsim/copying/copy_call.py": {
         ("self._position = 0", "0 -> 1"): "the first byte is in the same cluster",
@@ -104,6 +111,7 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
     },
     "qbitsim/jobs/stream.py": {
         ("delay = self.limit.delay(now, length) if copied else 0", "0 -> (-1)"): "no sleep is shorter than none",
+        ("drop_filter(self.jobs.graph, filter_, filter_.children[0].node)", "0 -> (-1)"): "the only child",
     },
     "qbitsim/jobs/txn.py": {
         (
