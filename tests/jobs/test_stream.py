@@ -376,3 +376,4 @@ def test_a_piece_waits_for_a_limit_on_what_it_is_written_to():
     machine.qmp("block-stream", device="top", job_id="j")
     machine.until("BLOCK_JOB_COMPLETED")
     assert machine.scheduler.now > 10**9
+    assert machine.scheduler.now % 10**8 == 0  # pieces of half a second, and a tenth goes at once

@@ -35,6 +35,7 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
     "qbitsim/bits/iterator.py": {
         ("levels = 1", "1 -> 2"): "a word of one bit more at the top",
         ("end = limit if clear < 0 else clear", "clear < 0 -> (clear <= 0)"): "the bit in front of it is set",
+        ("end = limit if clear < 0 else clear", "0 -> 1"): "the bit in front of it is set",
         (
             "while first < stop and (found := bits.next_set(first, stop)) >= 0:",
             "first < stop -> (first <= stop)",
@@ -54,6 +55,7 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
     "qbitsim/block/node.py": {
         ("self._blocked_at = 0", "0 -> 1"): "read only after it was written",
         ("self._blocked_at = 0", "0 -> (-1)"): "read only after it was written",
+        ("longest, left = 0, [self]", "0 -> (-1)"): "no outage is shorter than none",
         ("if len(roots) == 1 and (single := _single_file(roots[0])):", "0 -> (-1)"): "the only one",
     },
     "qbitsim/copying/ratelimit.py": {
@@ -78,6 +80,7 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
         ("if cursor > self._trimmed:", "cursor > self._trimmed -> (cursor >= self._trimmed)"): "nothing is forgotten",
     },
     "qbitsim/engine/scheduler.py": {
+        ("del self._ready[chosen]", "del self._ready[chosen] -> pass"): "what has run is left out at the next look",
         (
             "if self.policy is not first_in_first_out and any(not task.pending for task in ready):",
             (
@@ -87,6 +90,7 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
         ): "tasks that were cancelled are left out sooner",
     },
     "qbitsim/jobs/backup.py": {
+        ("min_cluster_size: int = 0", "0 -> 1"): "a cluster is larger in any case",
         ("self.state.skip_unallocated = False", "False -> True"): "what it skips is no work any more",
         (
             "self.state.skip_unallocated = False",
