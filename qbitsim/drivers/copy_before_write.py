@@ -155,9 +155,14 @@ class CopyBeforeWriteNode(FilterDriverNode):
         assert target is not None
         cluster = copy_cluster_size(target.node, minimum_cluster)
         self.copy_state = BlockCopyState(
-            self.graph.scheduler, self if on_filter else source.node, source, target, cluster, compress=compress
+            self.graph.scheduler,
+            self if on_filter else source.node,
+            source,
+            target,
+            cluster,
+            compress=compress,
+            discard_source=self.discard_source,
         )
-        self.copy_state.discard_source = self.discard_source
         self.done_bitmap = self.create_bitmap(None, cluster)
         self.done_bitmap.disabled = True
         self.access_bitmap = self.create_bitmap(None, cluster)

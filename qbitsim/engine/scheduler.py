@@ -214,7 +214,7 @@ class Scheduler:
     def ready(self) -> list[Task]:
         """The tasks that are due, in the order in which they became due."""
         self._collect()
-        return list(self._ready)
+        return [task for task in self._ready if task.pending]
 
     def step(self) -> bool:
         """Run one task that is due, or all timers without delay, and the bottom halves; False if there is none."""

@@ -59,7 +59,7 @@ class MirrorJob(LoopJob):
 
     __slots__ = (
         *("_buffer", "_completing", "_delay", "_ending", "_error_text", "_flushing", "_idle", "_in_drain"),
-        *("_looks_first", "_operations", "_replaced", "_run_left", "_waiting"),
+        *("_looks_first", "_operations", "_replaced", "_run_left", "_waiting", "_waits_for_all"),
         *("actively_synced", "copy_mode", "dirty", "filter", "options", "source", "target", "user"),
     )
 
@@ -84,7 +84,7 @@ class MirrorJob(LoopJob):
         self._buffer = options.buffer or DEFAULT_BUFFER
         self._operations = MirrorOperations(jobs.scheduler, self._buffer)
         self._run_left: tuple[int, int] | None = None
-        self._waiting = False
+        self._waiting = self._waits_for_all = False
         self._delay = 0
         self._completing = False
         self._replaced: Node | None = None
@@ -192,11 +192,13 @@ class MirrorJob(LoopJob):
         except OSError as error:
             self.dirty.mark(offset, length)
             self._failed(errno_of(error), reading=False)
+            self._wake_up()
         except StalledError:
             self.dirty.mark(offset, length)
             self.progress.total -= length
             raise
-        self.progress.done(length)
+        else:
+            self.progress.done(length)
 
     def _wake_up(self) -> None:
         if self._idle and not self.pause_count:
@@ -276,8 +278,8 @@ class MirrorJob(LoopJob):
         self._wait_for_io(then)
 
     def _pause_driver(self) -> bool:
-        """Everything in flight comes to its end first (mirror_pause)."""
-        self._waiting = bool(self._operations)
+        """Everything in flight comes to its end first, even if the pause is over before that (mirror_pause)."""
+        self._waiting = self._waits_for_all = bool(self._operations)
         return not self._operations
 
     def _caught_up(self) -> None:
@@ -434,14 +436,9 @@ class MirrorJob(LoopJob):
         except StalledError as error:
             self._operations.suspend(operation, error.stall)
         else:
-            if self._waiting and not (self._operations and self._pausing):
-                self._waiting = False
+            if self._waiting and not (self._waits_for_all and self._operations):
+                self._waiting = self._waits_for_all = False
                 self.wake()
-
-    @property
-    def _pausing(self) -> bool:
-        """Whether the job has come to a pause point, where it waits for all that is in flight."""
-        return self._after_pause is not None and self.pause_count > 0
 
     def _transfer(self, operation: MirrorOperation) -> None:
         assert self.dirty is not None
