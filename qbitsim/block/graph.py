@@ -194,9 +194,11 @@ class Graph(Edges):
             drive.throttle_group = found
             found.members += 1
         found.set_limits(limits)
+        drive.limits_changed()
 
     def unlimit_drive(self, drive: Drive) -> None:
-        """Let ``drive`` leave its group, if it is in one."""
+        """Let ``drive`` leave its group, if it is in one; what waits for its limits is made (blk_io_limits_disable)."""
+        drive.drained_poll()
         group, drive.throttle_group = drive.throttle_group, None
         if group is not None:
             self.leave_group(group)

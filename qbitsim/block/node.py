@@ -274,7 +274,7 @@ class Node(Requests):
         self.unflushed = False
 
     def delay(self, operation: str, length: int) -> int:
-        """Nanoseconds that a job's request of ``length`` bytes has to wait for limits here and below.
+        """Nanoseconds that a request of ``length`` bytes, if it can wait, has to wait for limits here and below.
 
         :param operation: ``"read"``, ``"write"``, or ``"write-zeroes"``, which a format only notes in its tables.
         """
