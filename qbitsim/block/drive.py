@@ -12,7 +12,6 @@ from contextlib import contextmanager
 
 from qbitsim.block.accounting import Accounting
 from qbitsim.block.request import GuestRequest
-from qbitsim.block.throttled import ThrottledRequests
 from qbitsim.block.waiting import DrainedError
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from qbitsim.block.roles import GuestDevice
     from qbitsim.block.status import Status
     from qbitsim.block.throttle_group import ThrottleGroup
+    from qbitsim.block.throttled import ThrottledRequests
 
 
 _ACCOUNTED = {"read": "read", "write": "write", "write-zeroes": "write", "discard": "unmap", "flush": "flush"}
@@ -469,6 +469,8 @@ class Drive:
         if not delay:
             return False
         if self.throttled is None:
+            from qbitsim.block.throttled import ThrottledRequests  # noqa: PLC0415 - few drives have limits
+
             self.throttled = ThrottledRequests(self.graph)
         self.throttled.add(operation, length, delay, make)
         return True
