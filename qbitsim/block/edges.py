@@ -166,18 +166,18 @@ class Edges(DrainedSections):
         return moved
 
     def insert_above(self, node: Node, top: Node) -> None:
-        """Put ``top``, which has ``node`` as a child and no parents yet, between ``node`` and its parents.
+        """Put ``top``, which has no parents yet, in the place of ``node``, which it has as a child or leaves alone.
 
         :raises QmpError: if permissions disagree; nothing has changed then.
         """
         self.changing()
         moved = self.replace_node(node, top)
         try:
-            self.refresh_permissions(top)
+            self.refresh_permissions(node, top)
         except QmpError:
             for edge in moved:
                 self.replace_child(edge, node)
-            self.refresh_permissions(top)
+            self.refresh_permissions(node, top)
             raise
 
     def remove_above(self, top: Node, node: Node) -> None:

@@ -152,6 +152,11 @@ class Node(Requests):
         return None
 
     @property
+    def filter_or_cow(self) -> Node | None:
+        """What it filters, or its backing file (bdrv_filter_or_cow_bs)."""
+        return self.filtered or self.backing
+
+    @property
     def backing_chain_next(self) -> Node | None:
         """The next non-filter node of the backing chain (bdrv_backing_chain_next)."""
         below = self.skip_filters().backing

@@ -326,7 +326,7 @@ def _create_job(
     identifier = options.job_id if options.job_id is not None else filter_.device_name
     with jobs.graph.change():
         job = BackupJob(jobs, identifier, options, filter_, txn)
-        job.use("main node", filter_)
+        job.use_main_node(filter_)
     if options.speed < 0:
         job.early_fail()
         raise QmpError("Parameter 'speed' expects a non-negative value")

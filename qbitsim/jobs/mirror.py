@@ -66,7 +66,7 @@ class MirrorJob(LoopJob):
     def __init__(
         self, jobs: JobList, identifier: str, options: MirrorOptions, nodes: tuple[Node, Node], top: MirrorTopNode
     ) -> None:
-        """``nodes`` are the source and the target."""
+        """``nodes`` are the source and the target, which the source's backing chain may contain."""
         super().__init__(jobs, identifier, auto_finalize=options.auto_finalize, auto_dismiss=options.auto_dismiss)
         self.options = options
         self.source, target = nodes
@@ -77,7 +77,7 @@ class MirrorJob(LoopJob):
         self.dirty: MirrorDirty | None = None
         needed = perms.WRITE
         shared = perms.WRITE_UNCHANGED
-        if options.is_commit:
+        if top.target_is_backing:
             needed |= perms.RESIZE if target.length < self.source.length else 0
             shared |= perms.CONSISTENT_READ | perms.WRITE
         self.user = Drive(jobs.graph, "", perm=needed, shared=shared)
