@@ -9,9 +9,9 @@ import errno
 
 from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.file import BlockdevOptionsFile, FileNode
-from qbitsim.drivers.options import Options
+from qbitsim.drivers.options import Options, flag
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.files.failures import failure_text
+from qbitsim.files.failures import NoRegularFileError, failure_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,9 +49,11 @@ class HostDeviceNode(DriverNode):
         try:
             opener.graph.images.file(filename)
         except OSError as error:
-            if error.errno == errno.EINVAL:
+            if isinstance(error, NoRegularFileError):
                 raise UnsupportedError(f"the block driver '{cls.driver}' on a device of the host") from None
-            raise QmpError(failure_text("open", filename, error)) from None
+            reads = flag(options, "read-only") or flag(options, "auto-read-only")
+            if error.errno != errno.EISDIR or not reads:  # a directory can be read
+                raise QmpError(failure_text("open", filename, error)) from None
         raise QmpError(f"'{cls.driver}' driver requires '{filename}' to be either a character or block device")
 
     @classmethod

@@ -425,29 +425,32 @@ def goes_amid_a_write(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("comes_back", [True, False])
-def test_a_mirror_waits_for_a_server_that_goes_amid_a_request(comes_back: bool) -> None:
+@pytest.mark.parametrize("kind", ["blockdev-backup", "blockdev-mirror"])
+def test_a_job_waits_for_a_server_that_goes_amid_a_request(kind: str, comes_back: bool) -> None:
     pair = Pair()
     pair.add(reconnect_delay=10)
     drive = pair.client.add_disk("own", 2 * MB, format="raw")
     drive.write(0, b"o" * 512)
     goes_amid_a_write(pair)
-    pair.client.qmp("blockdev-mirror", job_id="j", device=drive.node.name, target="n", sync="full", auto_dismiss=False)
+    pair.client.qmp(kind, job_id="j", device=drive.node.name, target="n", sync="full", auto_dismiss=False)
     pair.client.advance(5)
     assert [each["status"] for each in pair.client.qmp("query-jobs")] == ["running"]
     if comes_back:
         pair.come_back()
     pair.client.advance(6)
-    assert [each["status"] for each in pair.client.qmp("query-jobs")] == ["ready" if comes_back else "concluded"]
+    ends = "ready" if comes_back and kind == "blockdev-mirror" else "concluded"
+    assert [each["status"] for each in pair.client.qmp("query-jobs")] == [ends]
     assert pair.disk.read(0, 1) == (b"o" if comes_back else b"x")
 
 
-def test_who_cancels_a_mirror_does_not_wait_for_a_server_that_went_amid_a_request() -> None:
+@pytest.mark.parametrize("kind", ["blockdev-backup", "blockdev-mirror"])
+def test_who_cancels_a_job_does_not_wait_for_a_server_that_went_amid_a_request(kind: str) -> None:
     pair = Pair()
     pair.add(reconnect_delay=10)
     drive = pair.client.add_disk("own", 2 * MB, format="raw")
     drive.write(0, b"o" * 512)
     goes_amid_a_write(pair)
-    pair.client.qmp("blockdev-mirror", job_id="j", device=drive.node.name, target="n", sync="full", auto_dismiss=False)
+    pair.client.qmp(kind, job_id="j", device=drive.node.name, target="n", sync="full", auto_dismiss=False)
     pair.client.advance(1)
     pair.client.qmp("job-cancel", id="j")
     pair.client.advance(0)
