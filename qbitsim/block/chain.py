@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from qbitsim.block.node import Node
 from qbitsim.block.roles import ReadPart
 from qbitsim.block.status import Status
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
