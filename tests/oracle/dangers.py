@@ -9,10 +9,10 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Any
 
-from qbitsim.block.chain import status_above
+from qbitsim.block.chain import chain, status_above
 from qbitsim.block.filter import FilterNode
 from qbitsim.block.node import Node, downwards
 from qbitsim.drivers.copy_before_write import CopyBeforeWriteNode
@@ -32,19 +32,27 @@ Actions = list[tuple[str, dict[str, Any]]]
 Parts = list[tuple[int, int]]
 """Ranges of bytes, each from its first to behind its last."""
 
-Scattered = Mapping[str, Collection[int]]
+
+@dataclass
+class FilesSeen:
+    """What became of files in a scenario, which says more of them than their content.
+
+    :ivar compressed: those in which compressed data were seen.
+    :ivar scattered: of those to which a mirror or active commit copied several pieces at once, where pieces met.
+    :ivar zeroed: plain files in which a mirror zeroed what the guest did meanwhile.
+    """
+
+    compressed: set[str] = field(default_factory=set)
+    scattered: dict[str, set[int]] = field(default_factory=dict)
+    zeroed: set[str] = field(default_factory=set)
+
 
 CLUSTER = 65536
 """Bytes of a cluster of the disk."""
 
 
-def danger_before(
-    step: Step, machine: Machine, compressed: Collection[str] = (), scattered: Scattered = MappingProxyType({})
-) -> str | None:
+def danger_before(step: Step, machine: Machine, files: FilesSeen) -> str | None:
     """The same, of what can be known before the step.
-
-    :param compressed: the files that had compressed data.
-    :param scattered: of files to which a mirror has copied several pieces at once, where pieces met.
 
     In 7.2 the filter of a stream that is over has nothing below it, which the query does not expect.
     """
@@ -56,7 +64,7 @@ def danger_before(
             _hangs(device, machine)
             or _copies_too_far(step, device, machine)
             or _ends_behind(step, device, machine)
-            or _spoils_a_cluster(device, machine, compressed)
+            or _spoils_a_cluster(device, machine, files.compressed)
             or _fails_among_others(step, device, machine)
             or _is_undefined(step, device, machine)
             or _passes_a_short_layer(step, device, machine)
@@ -69,9 +77,11 @@ def danger_before(
         return "a stream into a read-only layer that a backup looks into"
     if machine.profile.name == "7.2" and _lets_a_job_go_on(message, machine):
         return "a limited stream below a throttle filter while that is drained"
-    looks = any(_looks_at_places(*action, machine, scattered) for action in _actions(message))
+    looks = any(_looks_at_places(*action, machine, files.scattered) for action in _actions(message))
     if looks and not _is_refused(message, machine):
         return "a limited job on what a mirror has copied several pieces of at once"
+    if any(_looks_for_holes(*action, machine, files.zeroed) for action in _actions(message)):
+        return "a job on a plain file in which a mirror zeroed something"
     if _mirrors_past_a_threshold(message, machine):
         return "a threshold of what a mirror writes to"
     over = any(job.kind == "stream" and str(job.status) == "concluded" for job in machine.jobs.jobs)
@@ -92,7 +102,9 @@ def _actions(message: dict[str, Any]) -> Actions:
     return [(message["execute"], arguments)]
 
 
-def _looks_at_places(command: str, arguments: dict[str, Any], machine: Machine, scattered: Scattered) -> bool:
+def _looks_at_places(
+    command: str, arguments: dict[str, Any], machine: Machine, scattered: Mapping[str, set[int]]
+) -> bool:
     """A job with a speed stops where clusters do not follow each other in the file (qcow2_co_block_status, QEMU 10.0).
 
     What a mirror has in flight at a time finds its places in the order in which reading it ended: of 12 plays with
@@ -125,6 +137,17 @@ def _is_seen(layer: Node, above: list[Node], place: int) -> bool:
         and all(layer.status(side, 1).data for side in sides)
         and not any(each.status(side, 1).allocated for each in above for side in sides if side < each.length)
     )
+
+
+def _looks_for_holes(command: str, arguments: dict[str, Any], machine: Machine, zeroed: Collection[str]) -> bool:
+    """Whether a job asks for the holes of a file of which the host alone knows whether zeroes are some.
+
+    What was zeroed beside writes in flight may be on its way to the disk: 2 plays of QEMU 7.2 saw different holes.
+    """
+    if command not in _COPYING:
+        return False
+    layers = chain(_node(str(arguments.get("device")), machine))
+    return any(not layer.supports_backing and layer.filename in zeroed for layer in layers)
 
 
 def _is_refused(message: dict[str, Any], machine: Machine) -> bool:
