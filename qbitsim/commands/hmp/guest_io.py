@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from qbitsim.commands.devices import find_by_device
+from qbitsim.commands.drive_common import WRITETHROUGH
 from qbitsim.commands.hmp.declaration import hmp
 from qbitsim.commands.reopen import reopen_with
 from qbitsim.drivers.drive_options import nested
@@ -148,9 +149,14 @@ class GuestIo:
             )
 
     def _reopen(self, request: qemu_io_run.Request) -> None:
-        if request.flags != {"o"}:
-            raise UnsupportedError("qemu-io's reopen with options beside -o")
-        reopen_with(self._machine.graph, self.drive.node, nested(dict(request.options)), self._machine.profile)
+        if not request.flags <= {"c", "o"}:
+            raise UnsupportedError("qemu-io's reopen with -r or -w")
+        drive = self.drive
+        write_cache = request.cache not in WRITETHROUGH if request.cache else drive.write_cache
+        if write_cache != drive.write_cache and drive.device is not None:
+            raise QmpError("Cannot change cache.writeback: Device attached")
+        reopen_with(self._machine.graph, drive.node, nested(dict(request.options)), self._machine.profile)
+        drive.write_cache = write_cache
 
     def finish(self) -> None:
         """Run what was answered before; the monitor that asked hears no more of it."""
