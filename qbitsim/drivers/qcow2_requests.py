@@ -15,6 +15,8 @@ from qbitsim.records import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from qbitsim.block.node import Node
     from qbitsim.images.content import Reader
     from qbitsim.images.qcow2.image import Qcow2Image
@@ -73,6 +75,10 @@ class FileRequests:
             self.tell_writes()
         self.written.note(offset, end)
 
+    def note_packed(self, offset: int) -> None:
+        """Let the file know of a compressed cluster, which is written to the byte."""
+        self._note_end(sum(self._image.layout.active.packed[offset // self._image.cluster_size]))
+
     def tell_writes(self) -> None:
         """Let the file know how far its clusters were written."""
         end, file = self.written.told(), self._data
@@ -83,6 +89,12 @@ class FileRequests:
         """Let the file know of the tables that a request needs that stores no data."""
         for place, length in self._image.layout.new_table_places(offset):
             self._note_end(place + length)
+
+    def note_tables_of(self, offset: int, length: int) -> None:
+        """Let the file know of the tables that a request needs whose data are in another file."""
+        reach = self._image.cluster_size * (self._image.cluster_size // TABLE_ENTRY)
+        for start in range(offset - offset % reach, offset + length, reach):
+            self.note_tables(start)
 
     def note_changed_tables(self, offset: int, length: int) -> None:
         """Keep how far the tables go that a request changed in memory, though it stored no data."""
@@ -130,6 +142,10 @@ class FileRequests:
         self._note_end(first * self._image.cluster_size + entries * TABLE_ENTRY)
         self.note_shared_tables(2)
         self.note_snapshot_list()
+        layout, unit = self._image.layout, self._image.cluster_size
+        for place in layout.active.l2.values():  # the state of the machine has left the disk's tables
+            if layout.clusters.refcount(place) == 1:
+                self._note_end((place + 1) * unit)
 
     def note_shared_tables(self, references: int) -> None:
         """Write the L2 tables that have come to be shared or to be the disk's own (QCOW_OFLAG_COPIED).
@@ -154,6 +170,22 @@ class FileRequests:
                 end += part
                 self._note_end(end)
         self._note_end(END_OF_SNAPSHOT_FIELDS)
+
+    def note_bitmaps(self, names: Iterable[str]) -> None:
+        """Let the file know of bitmaps that are stored: of each its data, then its table; then of the directory."""
+        bitmaps, unit = self._image.layout.bitmaps, self._image.cluster_size
+        for place in (bitmaps.by_name[name] for name in names):
+            for offset in place.data.values():
+                self._note_end(offset + unit)
+            self._note_end(place.table * unit + place.entries * TABLE_ENTRY)
+        self.note_bitmap_directory()
+
+    def note_bitmap_directory(self) -> None:
+        """Let the file know that the directory of bitmaps is written, and the first cluster, which leads to it."""
+        directory = self._image.layout.bitmaps.directory
+        if directory is not None:
+            self._note_end(sum(directory))
+        self._note_end(self._image.cluster_size)
 
     def _note_end(self, end: int) -> None:
         if end > self._file.noticed_end:
@@ -190,6 +222,17 @@ class FileRequests:
         for start, stop in clusters:
             self._file.count_discard(start * unit, (stop - start) * unit)
 
+    def note_grown(self, before: tuple[int, int]) -> None:
+        """Let the file know of the L1 table, its refcounts first, if another one has taken its place.
+
+        :param before: the one of the disk when it was smaller, as :attr:`.Tables.l1`.
+        """
+        layout, unit = self._image.layout, self._image.cluster_size
+        first, entries = layout.active.l1
+        if (first, entries) != before:
+            self._note_end((layout.clusters.block_of(first) + 1) * unit)
+            self._note_end(first * unit + entries * TABLE_ENTRY)
+
     def begin_shrinking(self, size: int, old: int) -> Shrinking:
         """The disk is about to be cut off; refcounts are written before others are discarded."""
         layout = self._image.layout
@@ -207,12 +250,10 @@ class FileRequests:
         layout, unit = self._image.layout, self._image.cluster_size
         freed, cut_off = layout.clusters.unused(shrinking.cut_off.data.numbers()), shrinking.cut_off
         self.note_freed(freed)
-        free_tables = layout.clusters.unused(cut_off.tables)
-        for place in cut_off.tables:
-            if place in free_tables:
-                self.note_freed(Spans([(place, place + 1)]))
+        for place in layout.dropped_tables:
+            self.note_freed(layout.clusters.unused((place,)))
         first, entries = shrinking.l1
-        if cut_off.tables:
+        if layout.dropped_tables:
             self._note_end(first * unit + entries * TABLE_ENTRY)
         self._note_end(sum(layout.clusters.table) * unit)
         for block in sorted(

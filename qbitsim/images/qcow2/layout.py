@@ -37,12 +37,11 @@ _SLICE = 4096
 class CutOff:
     """What a disk that is cut off leaves behind, as clusters of the file.
 
-    :ivar data: of the guest, compressed or not; :ivar tables: L2 tables.
+    :ivar data: of the guest, compressed or not.
     :ivar last_table: the L2 table that is still needed, though not all of it; None if there is none.
     """
 
     data: Spans
-    tables: list[int]
     last_table: int | None
 
 
@@ -58,12 +57,13 @@ class HostLayout:
     :ivar clusters: which clusters are in use.
     :ivar bitmaps: where the stored bitmaps are.
     :ivar active: the tables of the disk; :ivar snapshots: those of the internal snapshots.
+    :ivar dropped_tables: the L2 tables that went when the disk was last cut off, as clusters of the file.
     :ivar packed_bytes: compressed data that another program made in its own way: offset in the file -> bytes.
     """
 
     __slots__ = (
         *("_reserved", "_reserved_at", "_seen", "_slice", "_state_table"),
-        *("active", "bitmaps", "cluster_size", "clusters", "external", "packed_bytes", "snapshots"),
+        *("active", "bitmaps", "cluster_size", "clusters", "dropped_tables", "external", "packed_bytes", "snapshots"),
     )
 
     def __init__(
@@ -81,6 +81,7 @@ class HostLayout:
         self.clusters = Allocator(cluster_size, refcount_bits) if clusters is None else clusters
         self.active = Tables() if tables is None else tables
         self.snapshots = SnapshotTables(external=external)
+        self.dropped_tables: list[int] = []
         self.packed_bytes: dict[int, bytes] = {}
         self._reserved: dict[int, int | Packed | None] = {}  # guest clusters -> where they were before
         self._reserved_at = 0  # bytes of the file then
@@ -156,10 +157,11 @@ class HostLayout:
         """
         unit = self.cluster_size
         self.discard(-(-size // unit), -(-old // unit))
-        for table in sorted(self.active.l2, reverse=True):
-            if table * (unit // TABLE_ENTRY) >= -(-size // unit):
-                # What the machine's state had there is counted for ever (qcow2_shrink_l1_table).
-                self.clusters.free(self.active.drop_table(table, unit // TABLE_ENTRY), discards=True)
+        gone = [table for table in self.active.l2 if table * (unit // TABLE_ENTRY) >= -(-size // unit)]
+        # What the machine's state had there is counted for ever (qcow2_shrink_l1_table).
+        self.dropped_tables = [self.active.drop_table(each, unit // TABLE_ENTRY) for each in sorted(gone, reverse=True)]
+        for place in self.dropped_tables:
+            self.clusters.free(place, discards=True)
         self.clusters.drop_empty_blocks()
         self.clusters.truncate()
 
@@ -170,9 +172,8 @@ class HostLayout:
         data = Spans()
         if not self.external:
             data.add_runs(self._places_of_guest(first, stop))
-        tables = [place for table, place in sorted(self.active.l2.items()) if table * per_table >= first]
         last_table = self.active.l2.get(first // per_table) if first % per_table else None
-        return CutOff(data, tables, last_table)
+        return CutOff(data, last_table)
 
     def _places_of_guest(self, first: int, stop: int) -> Iterator[int]:
         """The clusters of the file that hold those of the guest, table by table."""
@@ -653,7 +654,7 @@ class HostLayout:
         known: dict[int, object] | None = None if same_file else {}
         twin.active = self.active.copy() if known is None else self.active.copy_to(known)
         twin.snapshots = self.snapshots.copy(known)
-        twin.packed_bytes = self.packed_bytes.copy()
+        twin.packed_bytes, twin.dropped_tables = self.packed_bytes.copy(), self.dropped_tables
         twin._seen, twin._slice, twin._state_table = self._seen, self._slice, self._state_table
         twin.bitmaps = self.bitmaps.copy()
         return twin
