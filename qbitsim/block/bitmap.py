@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MINIMUM_GRANULARITY = 512
-MAXIMUM_NAME_BYTES = 1023
 
 
 def check_granularity(granularity: int) -> None:

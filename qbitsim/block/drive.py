@@ -7,8 +7,6 @@ the two name spaces of commands; the other one holds the node-names.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from qbitsim.block.accounting import Accounting
 from qbitsim.block.request import GuestRequest
@@ -17,10 +15,12 @@ from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.failures import io_error
 from qbitsim.files.faults import StalledError
+from qbitsim.light_library import contextmanager
 from qbitsim.sizes import parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from typing import ClassVar
 
     from qbitsim.argument_types import Size

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping
 
 from qbitsim.errors import QmpError
 from qbitsim.files.failures import io_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from typing import Any, ClassVar
 
     from qbitsim.block.breakpoints import Breakpoints

@@ -11,9 +11,6 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 from qbitsim.block.drained import DrainedSections
 from qbitsim.block.node import Child, Node, downwards
 from qbitsim.block.permissions import refresh_permissions
@@ -21,9 +18,12 @@ from qbitsim.block.waiting import WaitingRequests
 from qbitsim.block.walk import depth_first
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.light_library import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from qbitsim.block.roles import Parent
     from qbitsim.engine.scheduler import Scheduler
 

@@ -10,9 +10,6 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-
 from qbitsim.block.drive import Drive
 from qbitsim.block.edges import Edges
 from qbitsim.block.names import is_well_formed
@@ -21,10 +18,13 @@ from qbitsim.block.throttle_group import ThrottleGroup
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
+from qbitsim.light_library import contextmanager, suppress
 from qbitsim.light_typing import TypeVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.engine.scheduler import Scheduler
     from qbitsim.images.store import ImageStore

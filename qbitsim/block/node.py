@@ -11,20 +11,20 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-
-from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.edge import Edge
 from qbitsim.block.limits import Limits, merged
 from qbitsim.block.requests import Requests
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
+from qbitsim.light_library import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from qbitsim.bits.bits import Bits
+    from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.block.breakpoints import Breakpoints
     from qbitsim.block.roles import Surroundings
 

@@ -6,12 +6,12 @@ lower one knows the upper one by a protocol of what it asks of it, so that no mo
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from qbitsim.light_typing import Protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qbitsim.block.request import GuestRequest
     from qbitsim.block.waiting import WaitingRequests
     from qbitsim.engine.scheduler import Scheduler

@@ -6,10 +6,10 @@ A request that somebody waits for is made and answered in one call, in no time. 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qbitsim.block.edges import Edges
     from qbitsim.engine.scheduler import Task
 

@@ -18,8 +18,9 @@ from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.node import Child, Node
 from qbitsim.block.status import Status
 from qbitsim.copying.block_copy import MINIMUM_CLUSTER, BlockCopyState
-from qbitsim.drivers.driver import FilterDriverNode, driver
+from qbitsim.drivers.driver import driver
 from qbitsim.drivers.file import image_below
+from qbitsim.drivers.filter_driver import FilterDriverNode
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.enums import StrEnum

@@ -229,14 +229,12 @@ class Opener:
         try:
             below = self._open_chain(layers)
             while layers[1:]:
-                below = self._complete(layers[-1], below)
-                layers.pop()
+                below = self._complete(layers.pop(), below)
             return below
         except QmpError as error:
             if isinstance(error, UnsupportedError):
                 raise
-            headers = sum(layer.backing is not None and layer.backing.named for layer in layers)
-            raise (failed_below(headers, error) if headers else error) from None
+            raise failed_below(sum(layer.backing is not None for layer in layers), error) from None
         finally:
             del self.opening[before:]
 

@@ -7,7 +7,6 @@ bitmaps in :mod:`.qcow2_bitmaps`.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping
 
 from qbitsim.block.chain import read_below, status_above
 from qbitsim.block.limits import Limits
@@ -23,17 +22,19 @@ from qbitsim.drivers.qcow2_caches import check_cache_sizes, check_entry_size
 from qbitsim.drivers.qcow2_info import specific_info
 from qbitsim.drivers.qcow2_options import BlockdevOptionsQcow2
 from qbitsim.drivers.qcow2_requests import MAXIMUM_WRITTEN, FileRequests
-from qbitsim.errors import QmpError
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.failures import io_error
 from qbitsim.images.content import Kind, known_zeroes
 from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.structures import MAGIC
 from qbitsim.images.spans import Spans
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from qbitsim.bits.bits import Bits
@@ -108,6 +109,8 @@ class Qcow2Node(DriverNode):
             found.refresh()
         image = image_below(file)
         if not isinstance(image, Qcow2Image):
+            if found is None and int.from_bytes(file.read(0, 4), "big") == MAGIC:
+                raise UnsupportedError(f"qcow2 in a '{file.skip_filters().driver}' node")
             raise QmpError("Image is not in qcow2 format")
         refusal = image.refusal(write=not flag(options, "read-only"))
         if refusal is not None:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import contextmanager
 
-from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
+from qbitsim.block.bitmap_owner import MAXIMUM_NAME_BYTES
 from qbitsim.errors import QmpError
 from qbitsim.images.qcow2.bitmaps import StoredBitmap
+from qbitsim.light_library import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

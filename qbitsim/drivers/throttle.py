@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.node import Child, Node
 from qbitsim.block.throttle_group import ThrottleGroup
-from qbitsim.drivers.driver import FilterDriverNode, driver
+from qbitsim.drivers.driver import driver
+from qbitsim.drivers.filter_driver import FilterDriverNode
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import QmpError
 from qbitsim.qapi.blockdev import BlockdevOptions, BlockdevRef

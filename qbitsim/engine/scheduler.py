@@ -19,17 +19,20 @@ Callbacks are bound methods, never closures, so that a whole machine can be copi
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Callable, Sequence
 from itertools import takewhile
+
+from qbitsim.light_library import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
+
     from qbitsim.engine.observer import Observer
 
 NANOSECONDS = 1_000_000_000
 
-Policy = Callable[["Sequence[Task]"], int]
+Policy: TypeAlias = "Callable[[Sequence[Task]], int]"
 """Chooses which of the tasks that are due runs next: an index into them."""
 
 

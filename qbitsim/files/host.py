@@ -12,7 +12,6 @@ import fcntl
 import os
 import stat
 import struct
-from collections.abc import Iterator
 
 from qbitsim.files.failures import NoRegularFileError, io_error
 from qbitsim.files.fdsets import PREFIX
@@ -20,6 +19,8 @@ from qbitsim.files.permissions import NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from qbitsim.files.fdsets import FdSets
 
 LOCK_USED = 100

@@ -10,12 +10,12 @@ from __future__ import annotations
 import errno
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
 
 from qbitsim.images.content import Content, Reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
     from typing import ClassVar, Literal, TypeAlias
 
     from qbitsim.images.image_file import ImageFile

@@ -196,6 +196,8 @@ def create_commit(jobs: JobList, root: Node, top: Node, base: Node, options: Com
     :param root: the active layer, whose drive gives the job its id unless one is given.
     :raises QmpError: in the order of commit_start; graph and jobs are as before then.
     """
+    if top.skip_filters() is base.skip_filters():
+        raise QmpError("Invalid files for merge: top and base are the same")
     identifier = options.job_id if options.job_id is not None else root.device_name
     with jobs.graph.change():
         job = CommitJob(jobs, identifier, options, top, base)

@@ -7,16 +7,18 @@ comes; then the checks of each command in QEMU's own order (qemu-io-cmds.c, 7.2 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
-
 from qbitsim.drivers.drive_options import split_options
 from qbitsim.errors import UnsupportedError
+from qbitsim.light_library import lru_cache
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
 from qbitsim.qemu_io.numbers import NOT_A_NUMBER, SizeError, has_deprecated_suffix, parse_size
 from qbitsim.qemu_io.table import Command, commands, expected_arguments, help_line
 from qbitsim.records import changed, record
 from qbitsim.sizes import parse_integer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 MAX_LENGTH = 2147483136
 """BDRV_REQUEST_MAX_BYTES: the largest multiple of 512 in an int."""

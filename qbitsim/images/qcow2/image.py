@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 
 from qbitsim.errors import QmpError
 from qbitsim.files.failures import StepError
@@ -22,11 +20,13 @@ from qbitsim.images.qcow2.packing import Compression, packed_length
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.images.qcow2.structures import KeptHeader
 from qbitsim.images.qcow2.unsaved import UnsavedTables
+from qbitsim.light_library import contextmanager
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from typing import TypeGuard
 
     from qbitsim.images.content import Reader
@@ -274,9 +274,8 @@ class Qcow2Image(Image):
 
     def _remember_holes(self, first: int, last: int) -> None:
         """The clusters from *first* to before *last* are about to be ZERO."""
-        unsaved = self._layout.unsaved
-        if unsaved is not None and self.content.zero_clusters:
-            unsaved.remember_holes(self.content.not_zero(first, last))
+        if self._layout.order is not None:
+            self._layout.order.remember_holes(first, last)
 
     def _write_zero_bytes(self, offset: int, length: int, below: Reader | None) -> None:
         """Write zeroes where a cluster cannot say that it is zero; the room has been checked."""
@@ -324,7 +323,7 @@ class Qcow2Image(Image):
         chosen, stored = list(clusters), source.allocation_order()
         self._check_room_for_clusters(source, chosen)
         emptied = [number for number in chosen if number not in stored]
-        for number in emptied if self._layout.unsaved is not None else ():
+        for number in emptied if self._layout.order is not None else ():
             self._remember_holes(number, number + 1)
         if self._is_placed_later(emptied):
             self.content.copy_clusters(source, chosen)
@@ -516,32 +515,32 @@ class Qcow2Image(Image):
     def keep_tables(self) -> None:
         """It is opened for writing: changes of its tables are in memory until :meth:`tables_written`."""
         if self.data_file is None:
-            self.layout.clusters.unsaved = UnsavedTables(self)
+            self.layout.clusters.order = UnsavedTables(self)
 
     def tables_written(self) -> None:
         """All changes of the tables are in the file (qcow2_write_caches)."""
-        unsaved = self._layout.unsaved
-        if unsaved is not None:
-            unsaved.save()
+        order = self._layout.order
+        if order is not None:
+            order.save()
 
     def save_header(self) -> None:
         """Write down what the header says (qcow2_update_header); of an image in memory there is nothing to write."""
 
     def release_tables(self) -> None:
         """It is open for writing no more, and all is in the file."""
-        self._layout.clusters.unsaved = None
+        self._layout.clusters.order = None
 
     @property
     def has_unsaved_tables(self) -> bool:
         """Whether another process would find something else in the file."""
-        return bool(self.layout.unsaved)
+        return bool(self.layout.order)
 
     def lose_unsaved_tables(self) -> None:
         """Who had it open for writing was killed: be what the file says."""
-        unsaved = self.layout.unsaved
+        order = self.layout.order
         self.release_tables()
-        if unsaved is not None:
-            unsaved.put_back(self)
+        if order is not None:
+            order.put_back(self)
 
     def is_punched(self, cluster: int) -> bool:
         """Whether the host was given back a cluster of the file; that is a hole among the data from now on."""
@@ -554,9 +553,9 @@ class Qcow2Image(Image):
 
     def copy_as_saved(self, file: ImageFile) -> None:
         """Let *file* hold an independent image of what the file says."""
-        unsaved, twin = self.layout.unsaved, self.copy_into(file)
-        if unsaved is not None:
-            unsaved.put_back(twin)
+        order, twin = self.layout.order, self.copy_into(file)
+        if order is not None:
+            order.put_back(twin)
 
     def host_offset(self, offset: int) -> int | None:
         """As every image."""

@@ -13,7 +13,6 @@ order because whatever takes or frees clusters at once syncs before.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
 
 from qbitsim.files.failures import StepError
@@ -27,7 +26,9 @@ from qbitsim.records import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from qbitsim.images.qcow2.unsaved import UnsavedTables
+    from collections.abc import Callable, Iterable, Iterator
+
+    from qbitsim.images.qcow2.cache_order import CacheOrder
 
 _TABLE_CACHE = 32 << 20  # where L2 tables take more, a request is cut at slices of them
 _SLICE = 4096
@@ -96,9 +97,9 @@ class HostLayout:
         self.clusters.reopen()
 
     @property
-    def unsaved(self) -> UnsavedTables | None:
-        """What of the tables and refcounts is not in the file yet; None if nobody wants to know."""
-        return self.clusters.unsaved
+    def order(self) -> CacheOrder | None:
+        """In which order tables and refcounts are written; None if nobody wants to know."""
+        return self.clusters.order
 
     # -- the size of the disk
 
@@ -198,10 +199,10 @@ class HostLayout:
     def reset(self) -> None:
         """Everything but the L1 table goes, which moves to its first place (make_completely_empty, block/qcow2.c)."""
         entries = self.active.l1[1]
-        unsaved, self.clusters, self.active = self.unsaved, self.clusters.emptied(), self.active.emptied()
+        order, self.clusters, self.active = self.order, self.clusters.emptied(), self.active.emptied()
         self._grow_l1(entries)
         self.clusters.written(self.active.l1[0], self._count(entries * TABLE_ENTRY) * self.cluster_size)
-        self.clusters.unsaved = unsaved
+        self.clusters.order = order
 
     # -- guest clusters
 
@@ -216,13 +217,13 @@ class HostLayout:
         if len(stored) == self._seen:
             return
         recent = list(islice(reversed(stored), len(stored) - self._seen))[::-1]
-        if self.unsaved is None:
+        if self.order is None:
             self._place_each(recent)
         else:
-            saved = max((self.unsaved.stored_then or 0) - self._seen, 0)
+            saved = max((self.order.stored_then or 0) - self._seen, 0)
             self._place_each(recent[:saved])
             if saved:
-                self.unsaved.forget()
+                self.order.forget()
             self._place_each(recent[saved:])
         self.settle(content)
 
@@ -233,23 +234,25 @@ class HostLayout:
             stored = list(group)
             new = [guest for guest in stored if guest not in places]
             if table not in l2:
-                self.active.put_table(table, self.clusters.take(1))
-                self._note_table()
-            if self.unsaved is not None:
-                self.unsaved.link()
-                self.unsaved.remember_stored(stored, places)
+                self._put_table(table)
+            if self.order is not None:
+                self.order.link()
+                self.order.remember_stored(stored, places)
             places.update(zip(new, new if self.external else self.clusters.take_each(len(new)), strict=True))
 
-    def _note_table(self) -> None:
-        """An L2 table was made, so that all tables were written (l2_allocate)."""
-        if self.unsaved is not None:
-            self.unsaved.forget()
+    def _put_table(self, number: int) -> None:
+        """Make an L2 table, for which all tables are written (l2_allocate)."""
+        if self.order is not None:
+            self.order.link()
+        self.active.put_table(number, self.clusters.take(1))
+        if self.order is not None:
+            self.order.forget()
 
     def settle(self, content: Content) -> None:
         """What *content* has stored by now is placed."""
         self._seen = len(content.allocation_order())
-        if self.unsaved is not None:
-            self.unsaved.stored_then = None
+        if self.order is not None:
+            self.order.stored_then = None
 
     def write(
         self,
@@ -341,8 +344,8 @@ class HostLayout:
                 break
             host = start + count
             guest += count
-        if self.unsaved is not None:
-            self.unsaved.remember_written(range(begin, guest), part.places, places)
+        if self.order is not None:
+            self.order.remember_written(range(begin, guest), part.places, places)
         return guest
 
     def is_own(self, guest: int) -> bool:
@@ -381,11 +384,12 @@ class HostLayout:
     def write_packed(self, guest: int, length: int) -> None:
         """Place a guest cluster that is about to be stored compressed, in *length* bytes."""
         self._prepare_table(guest)
+        if self.order is not None:
+            self.order.link()
         offset = self.clusters.take_bytes(length)
         self.packed_bytes.pop(offset, None)
-        if self.unsaved is not None:
-            self.unsaved.link()
-            self.unsaved.remember(guest, None)
+        if self.order is not None:
+            self.order.remember(guest, None)
         self.active.packed[guest] = offset, length
 
     def zero(self, first: int, stop: int, *, unmap: bool) -> None:
@@ -396,8 +400,8 @@ class HostLayout:
         for guest in self._allocated(first, stop):
             if unmap or guest in self.active.packed:
                 self._drop(guest)
-            elif self.unsaved is not None:
-                self.unsaved.remember(guest, self.active.places[guest])
+            elif self.order is not None:
+                self.order.remember(guest, self.active.places[guest])
 
     def discard(self, first: int, stop: int) -> None:
         """The guest clusters from *first* to before *stop* give their places back (discard_in_l2_slice)."""
@@ -409,7 +413,7 @@ class HostLayout:
         guest, self._reserved_at = first, self.clusters.end
         while guest < stop:
             part = Part({}, {})
-            guest = self._place_part(guest, stop, part)
+            guest = self._place_whole_part(guest, stop, part)
             self._reserved.update(part.places)
 
     def settle_reserved(self, *, stored: Callable[[int], bool]) -> None:
@@ -445,8 +449,8 @@ class HostLayout:
 
     def _drop(self, guest: int) -> None:
         for place in self._old_places(guest):
-            if self.unsaved is not None:
-                self.unsaved.remember(guest, place)
+            if self.order is not None:
+                self.order.remember(guest, place)
             self.active.places.pop(guest, None)
             self._release(place, discards=True)
 
@@ -479,8 +483,7 @@ class HostLayout:
         if not self._lacks_table(table):
             return
         old = l2.get(table)
-        self.active.put_table(table, self.clusters.take(1))
-        self._note_table()
+        self._put_table(table)
         if part is not None and part.save is not None:
             try:
                 part.save()
