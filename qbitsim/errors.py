@@ -11,7 +11,9 @@ What only Python can ask for, such as waiting for something or putting a machine
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
 
 
 class QmpError(Exception):

@@ -14,8 +14,7 @@ A profile is compared and hashed by identity: everything compiled for it is cach
 
 from __future__ import annotations
 
-from functools import cache
-
+from qbitsim.light_library import lru_cache
 from qbitsim.records import record
 
 TYPE_CHECKING = False
@@ -617,7 +616,7 @@ class Profile:
         return (since is None or release >= _numbers(since)) and (until is None or release < _numbers(until))
 
 
-@cache
+@lru_cache(maxsize=None)
 def _numbers(release: str) -> tuple[int, int]:
     """``"10.0"`` as (10, 0)."""
     major, minor = release.split(".")

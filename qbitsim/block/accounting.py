@@ -6,10 +6,10 @@ take no time here, so that all latencies are 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qbitsim.jsontypes import Json
 
 

@@ -13,7 +13,6 @@ Theory of operation (block.c and block/block-backend.c, QEMU 10.0)
 from __future__ import annotations
 
 import errno
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qbitsim.block.drive import Drive
@@ -21,6 +20,7 @@ from qbitsim.block.node import Node, downwards
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.failures import io_error
+from qbitsim.light_library import suppress
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph

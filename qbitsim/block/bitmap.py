@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MINIMUM_GRANULARITY = 512
-MAXIMUM_NAME_BYTES = 1023
 
 
 def check_granularity(granularity: int) -> None:
@@ -156,14 +155,14 @@ class DirtyBitmap:
     def mark(self, offset: int, length: int) -> None:
         """Make every granule dirty that overlaps ``length`` > 0 bytes at ``offset``."""
         shift = self.shift
-        self.bits.set(offset >> shift, ((offset + length - 1) >> shift) + 1)
+        self.bits.set(offset >> shift, -(-(offset + length) >> shift))
         if self.on_mark is not None:
             self.on_mark()
 
     def reset(self, offset: int, length: int) -> None:
         """Make the granules clean; the range must be whole granules, or reach the end of the disk."""
         shift = self.shift
-        self.bits.clear(offset >> shift, ((offset + length - 1) >> shift) + 1)
+        self.bits.clear(offset >> shift, -(-(offset + length) >> shift))
 
     def next_area(self, offset: int, end: int, max_bytes: int) -> tuple[int, int] | None:
         """The first dirty area in [offset, end) as (offset, length), cut at ``max_bytes`` and ``end``.

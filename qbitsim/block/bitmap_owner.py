@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES, DirtyBitmap
 from qbitsim.errors import QmpError
 
 TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qbitsim.block.bitmap import DirtyBitmap
 
+MAXIMUM_NAME_BYTES = 1023
 DEFAULT_CLUSTER = 65536
 MINIMUM_DEFAULT_GRANULARITY = 4096
 
@@ -59,6 +61,8 @@ class BitmapOwner:
                 raise QmpError(f"Bitmap already exists: {name}")
             if len(name.encode("utf-8", "surrogatepass")) > MAXIMUM_NAME_BYTES:
                 raise QmpError(f"Bitmap name too long: {name}")
+        from qbitsim.block.bitmap import DirtyBitmap  # noqa: PLC0415 - most nodes have no bitmap
+
         bitmap = DirtyBitmap(self, name, granularity, self.length)
         self.bitmaps.insert(0, bitmap)
         if name is not None:

@@ -6,8 +6,19 @@ from qbitsim.block.node import Node
 from qbitsim.block.roles import ReadPart
 from qbitsim.block.status import Status
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 MAXIMUM_CHECKED = 128 << 10
 """Bytes at the beginning of a disk that are read to see whether they are zeroes (MAX_ZERO_CHECK_BUFFER)."""
+
+
+def chain(node: Node | None) -> Iterator[Node]:
+    """The node and everything in its backing chain, filters too."""
+    while node is not None:
+        yield node
+        node = node.filter_or_cow
 
 
 def status_above(node: Node, base: Node | None, offset: int, length: int, *, holes: bool = True) -> Status:

@@ -10,13 +10,15 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-
 from qbitsim.block.edge import Edge
 from qbitsim.block.node import Node, downwards, poll_all
 from qbitsim.errors import QmpError
 from qbitsim.files.faults import StalledError
+from qbitsim.light_library import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 
 class DrainedSections:
@@ -112,6 +114,8 @@ class DrainedSections:
         :raises QmpError: as :meth:`drain_found`.
         :raises StalledError: as :meth:`drain`.
         """
+        from contextlib import ExitStack  # noqa: PLC0415 - few starts need it
+
         below = self._below(node)
         with ExitStack() as quiet:
             self.drain_found(node)
@@ -128,6 +132,8 @@ class DrainedSections:
             drained while they change, and what is below then is drained again (bdrv_unapply_subtree_drain, 7.2).
         :raises StalledError: as :meth:`drain`.
         """
+        from contextlib import ExitStack  # noqa: PLC0415 - few starts need it
+
         with self.drained(top), ExitStack() as quiet:
 
             def drain_below() -> None:

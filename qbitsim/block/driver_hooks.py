@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import errno
 
 from qbitsim.errors import QmpError
+from qbitsim.files.failures import io_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from typing import Any, ClassVar
 
     from qbitsim.block.breakpoints import Breakpoints
@@ -128,8 +130,11 @@ class DriverHooks:
         return None
 
     def change_backing_file(self, name: str | None, driver: str | None) -> None:
-        """Let the image's header name another backing file, and its driver (bdrv_change_backing_file)."""
-        raise AssertionError("only a format that supports backing files has a header that names one")
+        """Let the image's header name another backing file, and its driver (bdrv_change_backing_file).
+
+        :raises OSError: ENOTSUP, the format cannot; EIO and others, it could not be written.
+        """
+        raise io_error(errno.ENOTSUP)
 
     @property
     def migration_blocker(self) -> str | None:

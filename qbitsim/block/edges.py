@@ -11,9 +11,6 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 from qbitsim.block.drained import DrainedSections
 from qbitsim.block.node import Child, Node, downwards
 from qbitsim.block.permissions import refresh_permissions
@@ -21,9 +18,12 @@ from qbitsim.block.waiting import WaitingRequests
 from qbitsim.block.walk import depth_first
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+from qbitsim.light_library import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from qbitsim.block.roles import Parent
     from qbitsim.engine.scheduler import Scheduler
 
@@ -166,18 +166,18 @@ class Edges(DrainedSections):
         return moved
 
     def insert_above(self, node: Node, top: Node) -> None:
-        """Put ``top``, which has ``node`` as a child and no parents yet, between ``node`` and its parents.
+        """Put ``top``, which has no parents yet, in the place of ``node``, which it has as a child or leaves alone.
 
         :raises QmpError: if permissions disagree; nothing has changed then.
         """
         self.changing()
         moved = self.replace_node(node, top)
         try:
-            self.refresh_permissions(top)
+            self.refresh_permissions(node, top)
         except QmpError:
             for edge in moved:
                 self.replace_child(edge, node)
-            self.refresh_permissions(top)
+            self.refresh_permissions(node, top)
             raise
 
     def remove_above(self, top: Node, node: Node) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from qbitsim.block.node import Child, Node
 from qbitsim.block.own_length import OwnLengthNode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import ClassVar
 
     from qbitsim.block.status import Status

@@ -7,11 +7,13 @@ it lets others *share*. An operation that would make two parents of a node disag
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from qbitsim.block.node import Child, Node, downwards
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class ReadOnlyNodeError(QmpError):

@@ -6,10 +6,12 @@ it is too full requests wait. Without a burst rate a tenth of a second's worth f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errors import QmpError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAXIMUM = 1_000_000_000_000_000
 KINDS = ("iops-total", "iops-read", "iops-write", "bps-total", "bps-read", "bps-write")

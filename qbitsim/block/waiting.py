@@ -8,13 +8,13 @@ block/block-backend.c; measured with 7.2, 10.0 and 11.1).
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-
 from qbitsim.errors import WouldWaitError
+from qbitsim.light_library import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qbitsim.engine.scheduler import Scheduler
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from qbitsim.block.chain import chain
 from qbitsim.commands.context import Context
 from qbitsim.commands.mirrors import root_node
-from qbitsim.commands.streams import chain
 from qbitsim.errors import QmpError
 from qbitsim.jobs.loop import set_writable
 from qbitsim.qapi.registry import command
@@ -39,7 +39,7 @@ def change_backing_file(context: Context, args: ChangeBackingFile) -> None:
     graph = context.graph
     root = root_node(context, args.device)
     image_node = graph.lookup(None, args.image_node_name)
-    if image_node.backing is None:
+    if image_node.skip_filters() is image_node and image_node.backing is None:
         raise QmpError("not allowing backing file change on an image without a backing file")
     root.check_not_blocked("change")
     if image_node not in list(chain(root)):
@@ -48,7 +48,10 @@ def change_backing_file(context: Context, args: ChangeBackingFile) -> None:
         raise QmpError(f"Could not change backing file to '{args.backing_file}': {os.strerror(errno.EINVAL)}")
     name = args.backing_file or None
     with _writable(graph, image_node):
-        image_node.change_backing_file(name, image_node.driver if name is not None else None)
+        try:
+            image_node.change_backing_file(name, image_node.driver if name is not None else None)
+        except OSError as error:
+            raise QmpError(f"Could not change backing file to '{args.backing_file}': {error.strerror}") from None
 
 
 @contextmanager

@@ -79,10 +79,10 @@ def _layer_stats(context: Context, node: Node, *, of_drive: bool) -> Json:
 
 def _storage(node: Node) -> Node | None:
     """The one child that stores what the node shows, None if there are several or none (bdrv_query_bds_stats)."""
-    primary = node.filtered or (file.node if (file := node.child("file")) is not None else None)
-    if primary is not None:
-        return primary
-    stores = [edge.node for edge in node.children if edge.name != "backing"]
+    if node.filtered is not None:
+        return node.filtered
+    others = {"backing"} if node.child("data-file") is None else {"backing", "file"}
+    stores = [edge.node for edge in node.children if edge.name not in others]
     return stores[0] if len(stores) == 1 else None
 
 

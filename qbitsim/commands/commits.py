@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qbitsim.block.chain import chain
 from qbitsim.block.permissions import cumulative
 from qbitsim.commands.context import Context
 from qbitsim.commands.filenames import shown_filename
 from qbitsim.commands.mirrors import root_node
-from qbitsim.commands.streams import chain, find_backing
+from qbitsim.commands.streams import find_backing
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.jobs.loop import LoopJob, set_writable
@@ -121,7 +122,7 @@ def _options(args: BlockCommit, base: Node) -> CommitOptions:
     return CommitOptions(
         job_id=args.job_id,
         backing_name=args.backing_file,
-        base_name=shown_filename(base.skip_filters()),
+        base_name=shown_filename(base),
         speed=args.speed or 0,
         on_error=str(args.on_error or "report"),
         auto_finalize=args.auto_finalize is not False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qbitsim.block.chain import chain
 from qbitsim.commands.context import Context
 from qbitsim.commands.filenames import ShownFilenames, shown_filename
 from qbitsim.errors import QmpError
@@ -14,8 +15,6 @@ from qbitsim.qapi.schema import Int64, arg
 from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from qbitsim.block.node import Node
 
 
@@ -44,7 +43,7 @@ def block_stream(context: Context, args: BlockStream) -> None:
     node = context.graph.lookup(args.device, args.device)
     base = _base(context, args, node)
     bottom = _bottom(context, args, node)
-    end = _below(bottom) if bottom is not None else base
+    end = bottom.filter_or_cow if bottom is not None else base
     for layer in chain(node):
         if layer is end:
             break
@@ -78,7 +77,7 @@ def block_stream(context: Context, args: BlockStream) -> None:
 def _above(overlay: Node, base: Node | None) -> Node:
     """The node right above the base: a filter, if the base is named below some (stream_start, block/stream.c)."""
     node = overlay
-    while base is not None and (below := _below(node)) is not None and below is not base:
+    while base is not None and (below := node.filter_or_cow) is not None and below is not base:
         node = below
     return node
 
@@ -88,17 +87,6 @@ def _check_exclusive(args: BlockStream) -> None:
     for one, other in (("base", "base-node"), ("base", "bottom"), ("bottom", "base-node")):
         if given[one] is not None and given[other] is not None:
             raise QmpError(f"'{one}' and '{other}' cannot be specified at the same time")
-
-
-def _below(node: Node) -> Node | None:
-    return node.filtered or node.backing
-
-
-def chain(node: Node | None) -> Iterator[Node]:
-    """The node and everything in its backing chain, filters too (bdrv_filter_or_cow_bs)."""
-    while node is not None:
-        yield node
-        node = _below(node)
 
 
 def find_backing(node: Node, filename: str) -> Node | None:

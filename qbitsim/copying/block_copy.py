@@ -26,6 +26,7 @@ from qbitsim.copying.ratelimit import RateLimit
 from qbitsim.errnos import errno_of
 from qbitsim.files.failures import io_error
 from qbitsim.files.faults import Stall, StalledError
+from qbitsim.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,21 +62,47 @@ class Progress:
         self.total = self.current + length
 
 
+@record
+class CopyFailure:
+    """Why a chunk was not copied.
+
+    :ivar number: errno.
+    :ivar reading: whether the source has failed, and not the target.
+    """
+
+    number: int
+    reading: bool
+
+
+class ServerAwayError(Exception):
+    """A chunk has to be copied again, as a server went away meanwhile.
+
+    :ivar outage: nanoseconds that it has to come back.
+    """
+
+    def __init__(self, outage: int) -> None:
+        self.outage = outage
+        super().__init__(outage)
+
+
 class CopyTask:
     """One chunk on its way.
 
     :ivar offset: bytes; a multiple of the cluster size.
     :ivar length: bytes; whole clusters, so that it may reach past the end of the disk.
+    :ivar awaited: somebody waits for it, so that its requests have to come to their end.
     """
 
-    __slots__ = ("call", "event", "label", "length", "offset", "stall", "state", "zeroes")
+    __slots__ = ("awaited", "call", "event", "label", "length", "offset", "stall", "state", "zeroes")
+
+    zeroes: bool
 
     def __init__(self, state: BlockCopyState, call: BlockCopyCall | None, offset: int, length: int) -> None:
         self.state = state
         self.call = call
         self.offset = offset
         self.length = length
-        self.zeroes = False
+        self.awaited = False
         self.event: Task | None = None
         self.stall: Stall | None = None
         self.label = ""
@@ -94,15 +121,22 @@ class CopyTask:
         return min(self.end, self.state.length) - self.offset
 
     def run(self) -> None:
-        """Complete: copy, account for it and tell the call; at a breakpoint wait, to begin anew."""
+        """Complete: copy, account for it and tell the call; wait at a breakpoint, or for a server, to begin anew."""
         assert self.call is not None
+        graph = self.state.source.graph
+        graph.caller_waits = not self.awaited
         try:
-            result = self.state.copy_chunk(self)
+            failure = self.state.copy_chunk(self)
         except StalledError as error:
             self.stall = error.stall
             error.stall.hold(self.make_due)
             return
-        self.call.completed(self, *result)
+        except ServerAwayError as error:
+            self.event = self.state.scheduler.after(error.outage, self.run, self.label)
+            return
+        finally:
+            graph.caller_waits = False
+        self.call.completed(failure)
 
     def make_due(self) -> None:
         """Let it complete when its turn comes, which throttled nodes may put off."""
@@ -124,6 +158,7 @@ class CopyTask:
         if self.stall is not None:
             raise StalledError(self.stall)
         if self.event is not None:
+            self.awaited = True
             self.state.scheduler.run(self.event)
         else:
             assert self.call is not None
@@ -163,7 +198,15 @@ class BlockCopyState:
     )
 
     def __init__(
-        self, scheduler: Scheduler, owner: Node, source: Child, target: Child, cluster_size: int, *, compress: bool
+        self,
+        scheduler: Scheduler,
+        owner: Node,
+        source: Child,
+        target: Child,
+        cluster_size: int,
+        *,
+        compress: bool,
+        discard_source: bool,
     ) -> None:
         self.scheduler = scheduler
         self._source = source
@@ -171,7 +214,7 @@ class BlockCopyState:
         self.length = source.node.length
         self.cluster_size = cluster_size
         self.compress = compress
-        self.discard_source = False
+        self.discard_source = discard_source
         self.single_clusters = compress
         self.copy_range: str | None = None
         self.copy_bitmap = owner.create_bitmap(None, cluster_size)
@@ -310,7 +353,7 @@ class BlockCopyState:
                 task.stall = stall
                 stall.hold(task.make_due)
                 return
-        delay = max(node.outage for node, _operation in requests) + self._fault_delay(task)
+        delay = self._outage(task) + self._fault_delay(task)
         if delay:
             task.event = self.scheduler.after(delay, task.run, task.label)
         elif requests[0][0].fails_without_io(requests[0][1], offset, length):
@@ -321,6 +364,10 @@ class BlockCopyState:
     def _requests(self, task: CopyTask) -> list[tuple[Node, str]]:
         """What the chunk asks of which node."""
         return [(self.target, "write-zeroes")] if task.zeroes else [(self.source, "read"), (self.target, "write")]
+
+    def _outage(self, task: CopyTask) -> int:
+        """Nanoseconds that the chunk has to wait because a server is away."""
+        return max(node.outage for node, _operation in self._requests(task))
 
     def _fault_delay(self, task: CopyTask) -> int:
         """Nanoseconds that faults add to the chunk."""
@@ -341,10 +388,11 @@ class BlockCopyState:
         if offset + length > self.target.length:
             raise io_error(errno.EIO)
 
-    def copy_chunk(self, task: CopyTask) -> tuple[int, bool]:
-        """Move the bytes of one chunk; return (errno or 0, whether the read failed).
+    def copy_chunk(self, task: CopyTask) -> CopyFailure | None:
+        """Move the bytes of one chunk; return why that failed, if it did.
 
         :raises StalledError: one of the requests waits at a breakpoint; the chunk is in flight as before.
+        :raises ServerAwayError: likewise, where the caller waits for a server.
         """
         offset, length = task.offset, task.bytes
         reading = False
@@ -359,8 +407,10 @@ class BlockCopyState:
                 self._check_target_has(offset, length)
                 self.target.write(offset, data, compressed=self.compress)
         except OSError as error:
+            if self.source.graph.caller_waits and (outage := self._outage(task)):
+                raise ServerAwayError(outage) from None
             self.end_task(task, failed=True)
-            return errno_of(error), reading
+            return CopyFailure(errno_of(error), reading)
         if self.copy_range is not None and not task.zeroes:
             able = self.source.copies_ranges and self.target.copies_ranges
             self.copy_range = "full" if able else None
@@ -371,15 +421,15 @@ class BlockCopyState:
             self.scheduler.observer.copied(self, offset, length)
         if self.discard_source:
             self._discard(offset, length)
-        return 0, False
+        return None
 
     def _discard(self, offset: int, length: int) -> None:
         """Discard what has been copied; QEMU does not look whether that works (block_copy_task_entry)."""
         with suppress(OSError):
             self.source.discard(offset, length)
 
-    def copy_now(self, offset: int, end: int, timeout: int) -> None:
-        """Copy what is still to be copied of the whole clusters that [offset, end) touches, before a guest write.
+    def copy_now(self, start: int, stop: int, timeout: int) -> None:
+        """Copy what is still to be copied of the whole clusters [start, stop), before a guest write.
 
         A guest's write takes no time here, so that nobody waits for what throttled nodes or faults put off; but whether
         that would have been too long is known.
@@ -389,12 +439,10 @@ class BlockCopyState:
             long: it goes on all the same, and the clusters are copied (block_copy, block/block-copy.c, QEMU 10.0).
         :raises StalledError: as :meth:`copy_chunk`; the clusters stay to be copied.
         """
-        start = offset - offset % self.cluster_size
-        stop = min(-(-end // self.cluster_size) * self.cluster_size, self.length)
         waits = [0]
         while True:
             if failure := self._copy_together(start, stop, waits if timeout else None):
-                raise OSError(failure, "copy-before-write")
+                raise OSError(failure.number, "copy-before-write")
             conflicts = [task for task in self.in_flight if task.offset < stop and start < task.end]
             if not conflicts:
                 break
@@ -402,14 +450,15 @@ class BlockCopyState:
         if timeout and max(waits) > timeout:
             raise OSError(errno.ETIMEDOUT, "copy-before-write")
 
-    def _copy_together(self, start: int, stop: int, waits: list[int] | None) -> int:
-        """Copy what of [start, stop) nobody copies yet; return the first failure, or 0.
+    def _copy_together(self, start: int, stop: int, waits: list[int] | None) -> CopyFailure | None:
+        """Copy what of [start, stop) nobody copies yet; return the first failure.
 
         :param waits: gets how many nanoseconds each chunk should have waited; None if that is of no interest.
 
         Chunks that need I/O are in flight together, so that those made before a failure is known are copied too.
         """
-        failure, waiting = 0, deque[CopyTask]()
+        failure: CopyFailure | None = None
+        waiting = deque[CopyTask]()
         try:
             while not failure and (task := self.start_task(None, start, stop, 0)) is not None:
                 waiting.append(task)
@@ -430,9 +479,9 @@ class BlockCopyState:
             raise
         return failure
 
-    def _copy_next(self, waiting: deque[CopyTask], place: int) -> int:
-        """Copy one of the chunks that wait, and take it out; return 0 or its failure."""
-        failure, _reading = self.copy_chunk(waiting[place])
+    def _copy_next(self, waiting: deque[CopyTask], place: int) -> CopyFailure | None:
+        """Copy one of the chunks that wait, and take it out; return its failure."""
+        failure = self.copy_chunk(waiting[place])
         del waiting[place]
         return failure
 

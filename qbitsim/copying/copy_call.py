@@ -1,7 +1,9 @@
 """Copying in the background: what a job has in flight (BlockCopyCallState, block/block-copy.c, QEMU 10.0).
 
 A call goes over the disk until nothing is left to copy there, keeps up to ``max_workers`` chunks in flight, and waits
-when the speed limit says so. When nobody could tell the difference it copies all that is left in one go.
+when the speed limit says so. When nobody could tell the difference it copies all that is left in one go. QEMU's goes
+over the disk again if the copy before a guest write has failed behind it; here such a copy ends at the instant at which
+it begins, so that nothing is left behind.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qbitsim.copying.block_copy import BlockCopyState, CopyTask
+from qbitsim.copying.block_copy import BlockCopyState, CopyFailure, CopyTask
 
 if TYPE_CHECKING:
     from qbitsim.engine.scheduler import Task
@@ -19,8 +21,7 @@ class BlockCopyCall:
     """One run over the disk, in the background.
 
     :param done: called once it has finished: everything is copied, something failed, or it was cancelled.
-    :ivar failure: errno, or 0.
-    :ivar failed_reading: whether the failure was one of the source.
+    :ivar failure: the first one.
     """
 
     __slots__ = (
@@ -30,7 +31,6 @@ class BlockCopyCall:
         "_sleep",
         "_waiting",
         "cancelled",
-        "failed_reading",
         "failure",
         "finished",
         "label",
@@ -52,8 +52,7 @@ class BlockCopyCall:
         self.max_workers = max_workers
         self.max_chunk = max_chunk
         self.label = label
-        self.failure = 0
-        self.failed_reading = False
+        self.failure: CopyFailure | None = None
         self.finished = False
         self.cancelled = False
         self._done = done
@@ -94,11 +93,10 @@ class BlockCopyCall:
         """
         next(task for task in self.state.in_flight if task.call is self).run_now()
 
-    def completed(self, task: CopyTask, failure: int, reading: bool) -> None:
+    def completed(self, failure: CopyFailure | None) -> None:
         """A chunk of this call has ended."""
         self._in_flight -= 1
-        if failure and not self.failure:
-            self.failure, self.failed_reading = failure, reading
+        self.failure = self.failure or failure
         self._pump()
 
     def _wake(self) -> None:
@@ -115,7 +113,8 @@ class BlockCopyCall:
         while not self._is_held and (task := self._next()) is not None:
             self._submit(task)
         if not self._is_held and not self._in_flight:
-            self._round_ended()
+            self.finished = True
+            self._done()
 
     @property
     def _is_held(self) -> bool:
@@ -159,18 +158,8 @@ class BlockCopyCall:
             self._waiting = None
             if self.state.completes_at_once(task):
                 # No I/O, no yield: QEMU's coroutine runs on.
-                self.failure, self.failed_reading = self.state.copy_chunk(task)
+                self.failure = self.state.copy_chunk(task)
             else:
                 self._in_flight += 1
                 task.label = f"{self.label}: copy {task.offset}+{task.length}"
                 self.state.launch(task)
-
-    def _round_ended(self) -> None:
-        """Go over the disk again if failures of others have set bits again."""
-        stopped = self.failure or self.cancelled
-        if not stopped and self.state.copy_bitmap.any_dirty(0, self.state.length):
-            self._position = 0
-            self._pump()
-        else:
-            self.finished = True
-            self._done()

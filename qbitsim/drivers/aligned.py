@@ -6,7 +6,7 @@ The end of the disk may cut the last unit.
 
 from __future__ import annotations
 
-from qbitsim.drivers.driver import FilterDriverNode
+from qbitsim.drivers.filter_driver import FilterDriverNode
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 

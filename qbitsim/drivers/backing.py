@@ -40,11 +40,18 @@ def backing_of(opener: Opener, node: Node, options: Options) -> Backing | None:
     given = options.get("backing", {})
     if given is None:
         return None
-    if not isinstance(given, dict) or ("driver" in given and given.keys() - {"driver", "node-name"}):
-        assert isinstance(given, str | dict)
+    if not isinstance(given, dict):
+        assert isinstance(given, str)
         return Backing(given, inherited)
     image = node.image
     name = image.backing if image is not None else None
+    if "driver" in given and name is not None:
+        try:
+            _check_nothing_handed_down(given)
+        except QmpError as error:
+            raise failed_below(1, error) from None
+    if "driver" in given and given.keys() - {"driver", "node-name"}:
+        return Backing(given, inherited)
     if image is None or name is None:
         return Backing(given, inherited) if "driver" in given else None
     probed = not name.startswith("json:") and image.backing_format is None
@@ -55,6 +62,39 @@ def backing_of(opener: Opener, node: Node, options: Options) -> Backing | None:
     except QmpError as error:
         raise failed_below(1, error) from None
     return Backing({**named, **given}, inherited, named=True, probed=probed)
+
+
+def _check_nothing_handed_down(options: Options) -> None:
+    """Refuse options that say all of a backing file and leave no place for the name in the header above.
+
+    Unless they have a file with a name, QEMU hands the header's down: from each node to its file, or the one that its
+    driver takes a name for (bdrv_open_backing_file and bdrv_open_child_bs).
+
+    :raises QmpError: something is in its way.
+    """
+    file = options.get("file")
+    if isinstance(file, dict) and "filename" in file:
+        return
+    below: object = options
+    while isinstance(below, dict):
+        driver = str(below["driver"])
+        if "filename" in below:
+            raise QmpError("Can't specify 'file' and 'filename' options at the same time")
+        if driver == "quorum":
+            raise QmpError("Block format 'quorum' does not support the option 'file'")
+        if driver in {"null-co", "null-aio"}:
+            raise QmpError(f"The only allowed filename for this driver is '{driver}://'")
+        if driver == "nbd":
+            raise QmpError("Option 'server.path' cannot be used with a file name")
+        child = _TAKES_NAME.get(driver, "file")
+        if child not in below:
+            return
+        below = below[child]
+    raise QmpError("Cannot reference an existing block device with additional options or a new filename")
+
+
+_TAKES_NAME = {"blkdebug": "image", "blkverify": "test"}
+"""Protocols with a child that gets the name instead of ``file``."""
 
 
 def failed_below(layers: int, error: QmpError) -> QmpError:

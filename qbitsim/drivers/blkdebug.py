@@ -10,8 +10,9 @@ from qbitsim.block.breakpoints import Breakpoints
 from qbitsim.block.limits import Limits
 from qbitsim.block.node import Child, Node
 from qbitsim.drivers.blkdebug_config import read_config
-from qbitsim.drivers.driver import FilterDriverNode, driver
+from qbitsim.drivers.driver import driver
 from qbitsim.drivers.filename_options import protocol_options
+from qbitsim.drivers.filter_driver import FilterDriverNode
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.enums import StrEnum
 from qbitsim.errors import QmpError, UnsupportedError

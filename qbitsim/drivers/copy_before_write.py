@@ -18,8 +18,9 @@ from qbitsim.block.bitmap import DirtyBitmap
 from qbitsim.block.node import Child, Node
 from qbitsim.block.status import Status
 from qbitsim.copying.block_copy import MINIMUM_CLUSTER, BlockCopyState
-from qbitsim.drivers.driver import FilterDriverNode, driver
+from qbitsim.drivers.driver import driver
 from qbitsim.drivers.file import image_below
+from qbitsim.drivers.filter_driver import FilterDriverNode
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.enums import StrEnum
@@ -154,9 +155,14 @@ class CopyBeforeWriteNode(FilterDriverNode):
         assert target is not None
         cluster = copy_cluster_size(target.node, minimum_cluster)
         self.copy_state = BlockCopyState(
-            self.graph.scheduler, self if on_filter else source.node, source, target, cluster, compress=compress
+            self.graph.scheduler,
+            self if on_filter else source.node,
+            source,
+            target,
+            cluster,
+            compress=compress,
+            discard_source=self.discard_source,
         )
-        self.copy_state.discard_source = self.discard_source
         self.done_bitmap = self.create_bitmap(None, cluster)
         self.done_bitmap.disabled = True
         self.access_bitmap = self.create_bitmap(None, cluster)

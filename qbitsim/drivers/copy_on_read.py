@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from qbitsim.block.chain import missing_above
 from qbitsim.block.node import Child, Node
 from qbitsim.block.status import Status
-from qbitsim.drivers.driver import FilterDriverNode, driver
+from qbitsim.drivers.driver import driver
+from qbitsim.drivers.filter_driver import FilterDriverNode
 from qbitsim.files import permissions as perms
 from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat
 from qbitsim.qapi.structs import struct

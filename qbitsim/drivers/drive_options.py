@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-
 from qbitsim.drivers.options import Options, Written
 from qbitsim.errors import QmpError
 from qbitsim.sizes import parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
 _OF_THE_DRIVE = frozenset({"id", "if", "media", "format", "cache", "werror", "rerror"})

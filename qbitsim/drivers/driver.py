@@ -13,13 +13,9 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from importlib import import_module
-
-from qbitsim.block.filter import FilterNode
 from qbitsim.block.node import Node
-from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import UnsupportedError
+from qbitsim.light_library import import_module
 from qbitsim.light_typing import TypeVar
 from qbitsim.qapi.blockdev import BLOCKDEV_DRIVER, BlockdevOptions
 from qbitsim.qapi.lazy import Lazy
@@ -28,8 +24,11 @@ from qbitsim.records import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     from qbitsim.block.graph import Graph
     from qbitsim.drivers.opener import Opener
+    from qbitsim.drivers.options import Options
 
 
 class DriverNode(Node):
@@ -82,19 +81,6 @@ class DriverNode(Node):
         return "raw"
 
 
-class FilterDriverNode(DriverNode, FilterNode):
-    """A filter that clients can open by the name of its driver."""
-
-    __slots__ = ()
-
-    @classmethod
-    def open(cls, opener: Opener, options: Options) -> Node:
-        """Open the child ``file`` and the filter above it."""
-        graph = opener.graph
-        node = cls(graph, read_only=flag(options, "read-only"), unmap=passes_discards(options))
-        return opener.open_filter(node, options, "file")
-
-
 @record(kw_only=True)
 class Driver:
     """A declared driver.
@@ -131,7 +117,7 @@ class Driver:
         self.node.check_options(options)
 
 
-_MODULES = {"null-aio": "null", "null-co": "null"}
+_MODULES = {"host_cdrom": "host_device", "null-aio": "null", "null-co": "null"}
 """Where a driver is declared, if not in the module that has its name."""
 
 _declared: dict[str, Driver] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
 
 from qbitsim.block.limits import Limits
 from qbitsim.block.node import Node
@@ -16,13 +15,14 @@ from qbitsim.files.failures import failure_text
 from qbitsim.files.locks import in_use_hint
 from qbitsim.images.content import Kind
 from qbitsim.images.store import has_protocol
-from qbitsim.qapi.block import OnOffAuto
 from qbitsim.qapi.blockdev import BlockdevOptions
+from qbitsim.qapi.common import OnOffAuto
 from qbitsim.qapi.schema import Int64, arg, struct_features
 from qbitsim.qapi.structs import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from qbitsim.bits.bits import Bits

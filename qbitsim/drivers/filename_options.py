@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from qbitsim.drivers.drive_options import nested
 from qbitsim.drivers.driver import DRIVERS
 from qbitsim.drivers.not_emulated import NOT_EMULATED
 from qbitsim.drivers.options import Options
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.store import has_protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def json_options(name: str) -> Options:

@@ -35,7 +35,8 @@ class MirrorTopNode(FilterNode):
     """``mirror_top``: passes requests on and tells the mirror of writes.
 
     :ivar watcher: the mirror, as long as it works.
-    :ivar is_commit: the mirror is an active commit, which lets nobody read what is below but for filters of the base.
+    :ivar target_is_backing: it copies into its own chain, as the commit of an active layer does; nobody may read what
+        is below, but for filters of the target.
     :ivar stopped: the mirror is over, and needs nothing of the source any more.
     """
 
@@ -44,12 +45,12 @@ class MirrorTopNode(FilterNode):
     never_freeze = True
     shows_filename_of_child = True
 
-    __slots__ = ("is_commit", "stopped", "watcher")
+    __slots__ = ("stopped", "target_is_backing", "watcher")
 
-    def __init__(self, graph: Graph, *, is_commit: bool = False) -> None:
+    def __init__(self, graph: Graph, *, target_is_backing: bool = False) -> None:
         super().__init__(graph)
         self.watcher: WriteWatcher | None = None
-        self.is_commit = is_commit
+        self.target_is_backing = target_is_backing
         self.stopped = False
 
     @property
@@ -63,11 +64,11 @@ class MirrorTopNode(FilterNode):
         return Limits()
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
-        """As any filter, but what an active commit must not have, or must share (bdrv_mirror_top_child_perm)."""
+        """As any filter; a copy into its own chain has less and shares more (bdrv_mirror_top_child_perm)."""
         if self.stopped:
             return 0, perms.ALL
         perm, shared = super().child_permissions(child, perm, shared)
-        return (perm & ~perms.CONSISTENT_READ, shared | perms.WRITE) if self.is_commit else (perm, shared)
+        return (perm & ~perms.CONSISTENT_READ, shared | perms.WRITE) if self.target_is_backing else (perm, shared)
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
         super()._write(offset, data, compressed=compressed)
@@ -107,13 +108,13 @@ class CommitTopNode(FilterNode):
         return 0, perms.ALL
 
 
-def insert_mirror_top(graph: Graph, node: Node, name: str | None, *, is_commit: bool) -> MirrorTopNode:
+def insert_mirror_top(graph: Graph, node: Node, name: str | None, *, target_is_backing: bool) -> MirrorTopNode:
     """Put the filter of a mirror, or of an active commit, between ``node`` and its parents.
 
     :param name: for the filter; one without a name is hidden.
     :raises QmpError: about its name, or a permission conflict; nothing has changed then.
     """
-    return _append(graph, node, MirrorTopNode(graph, is_commit=is_commit), name)
+    return _append(graph, node, MirrorTopNode(graph, target_is_backing=target_is_backing), name)
 
 
 def insert_commit_top(graph: Graph, node: Node, name: str | None) -> Node:

@@ -21,7 +21,7 @@ from qbitsim.drivers.not_emulated import NOT_EMULATED, known_format, other_forma
 from qbitsim.drivers.options import Options, check_detect_zeroes, file_options, flag
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
-from qbitsim.files.failures import failure_text
+from qbitsim.files.failures import NoRegularFileError, failure_text
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
 from qbitsim.records import record
@@ -188,7 +188,7 @@ class Opener:
         try:
             return self.graph.images.file(filename)
         except OSError as error:
-            if error.errno == errno.EISDIR and auto_read_only:
+            if isinstance(error, NoRegularFileError) or (error.errno == errno.EISDIR and auto_read_only):
                 raise QmpError(f"'file' driver requires '{filename}' to be a regular file") from None
             raise QmpError(failure_text("open", filename, error)) from None
 
@@ -229,14 +229,12 @@ class Opener:
         try:
             below = self._open_chain(layers)
             while layers[1:]:
-                below = self._complete(layers[-1], below)
-                layers.pop()
+                below = self._complete(layers.pop(), below)
             return below
         except QmpError as error:
             if isinstance(error, UnsupportedError):
                 raise
-            headers = sum(layer.backing is not None and layer.backing.named for layer in layers)
-            raise (failed_below(headers, error) if headers else error) from None
+            raise failed_below(sum(layer.backing is not None for layer in layers), error) from None
         finally:
             del self.opening[before:]
 

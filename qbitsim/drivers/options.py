@@ -7,10 +7,12 @@ mistaken for one that works. Each driver says which of its options these are (:f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from qbitsim.errors import QmpError
 from qbitsim.light_typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Options = dict[str, Any]
 """The options of a node, under QAPI's names."""

@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.node import Child, Node
-from qbitsim.drivers.driver import FilterDriverNode, driver
+from qbitsim.drivers.driver import driver
 from qbitsim.drivers.file import image_below
+from qbitsim.drivers.filter_driver import FilterDriverNode
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms

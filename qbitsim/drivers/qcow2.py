@@ -7,7 +7,6 @@ bitmaps in :mod:`.qcow2_bitmaps`.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping
 
 from qbitsim.block.chain import read_below, status_above
 from qbitsim.block.limits import Limits
@@ -23,17 +22,19 @@ from qbitsim.drivers.qcow2_caches import check_cache_sizes, check_entry_size
 from qbitsim.drivers.qcow2_info import specific_info
 from qbitsim.drivers.qcow2_options import BlockdevOptionsQcow2
 from qbitsim.drivers.qcow2_requests import MAXIMUM_WRITTEN, FileRequests
-from qbitsim.errors import QmpError
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.failures import io_error
 from qbitsim.images.content import Kind, known_zeroes
 from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.images.qcow2.structures import MAGIC
 from qbitsim.images.spans import Spans
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from qbitsim.bits.bits import Bits
@@ -87,7 +88,7 @@ class Qcow2Node(DriverNode):
         self.image = image
         self._requests = FileRequests(self, image)
         self._written = self._requests.written
-        self._stored_bitmaps = PersistentBitmaps(self, image)
+        self._stored_bitmaps = PersistentBitmaps(self, image, self._requests)
         self._counted = False
         self._data_place = 0 if image.data_file is None else 1
         self._shows_holes = False
@@ -108,6 +109,8 @@ class Qcow2Node(DriverNode):
             found.refresh()
         image = image_below(file)
         if not isinstance(image, Qcow2Image):
+            if found is None and int.from_bytes(file.read(0, 4), "big") == MAGIC:
+                raise UnsupportedError(f"qcow2 in a '{file.skip_filters().driver}' node")
             raise QmpError("Image is not in qcow2 format")
         refusal = image.refusal(write=not flag(options, "read-only"))
         if refusal is not None:
@@ -269,6 +272,8 @@ class Qcow2Node(DriverNode):
         if self.image.file.faults is not None:
             self.image.file.faults.check("write", offset, len(data))
         shared = self._requests.shared_clusters(offset, len(data)) if self.image.snapshots else ()
+        if self._data_place:
+            self._requests.note_tables_of(offset, len(data))
         if self._notices:
             self._requests.write(offset, data, self._below)
         else:
@@ -295,24 +300,29 @@ class Qcow2Node(DriverNode):
             piece, place = data[start : start + unit], offset + start
             if not self.image.shrinks(piece):
                 self._write(place, piece, compressed=False)
-            elif self.image.takes_compressed(place):
+                continue
+            self._make_table(place, len(piece))
+            if self.image.takes_compressed(place):
                 self._write_packed(place, piece)
             elif failed_at is None:
                 failed_at = start
         if failed_at is not None:
             raise io_error(errno.EIO)
 
+    def _make_table(self, offset: int, length: int) -> None:
+        """Ask for the L2 table of a compressed cluster, which is needed even if the cluster cannot be put there."""
+        if self._file.notices_requests:
+            self.image.check_room(offset, length)
+            self._file.before_table_change()
+            self._requests.ask_for_tables(offset)
+        self._requests.note_tables(offset)
+
     def _write_packed(self, offset: int, data: bytes) -> None:
         self._written.load_slices(offset, len(data))
         if self.image.file.faults is not None:
             self.image.file.faults.check("write", offset, len(data))
-        notices = self._file.notices_requests
-        if notices:
-            self.image.check_room(offset, len(data))
-            self._file.before_table_change()
-            self._requests.ask_for_tables(offset)
-        self.image.write_compressed(offset, data)
-        if notices:
+        self._requests.note_packed(offset, self.image.write_compressed(offset, data))
+        if self._file.notices_requests:
             self._requests.ask_for_runs("write", offset, len(data))
 
     @property
@@ -490,7 +500,7 @@ class Qcow2Node(DriverNode):
             self._file.pwrite(SIZE_IN_HEADER, 8)
         except OSError as error:
             raise QmpError(f"Failed to update the image size: {error.strerror}") from None
-        old = self.length
+        old, table = self.length, self.image.layout.active.l1
         shrinking = self._requests.begin_shrinking(size, old) if size < old else None
         try:
             self.image.resize(size, zero_new=zero_new, below=self._below if zero_new else None)
@@ -501,6 +511,8 @@ class Qcow2Node(DriverNode):
             raise QmpError(f"Failed to zero out the new area: {error.strerror}") from None
         if shrinking is not None:
             self._requests.end_shrinking(shrinking)
+        else:
+            self._requests.note_grown(table)
         self._requests.flush_tables()
         if self._data_place:
             self._data.follow_length()
@@ -587,7 +599,7 @@ class Qcow2Node(DriverNode):
         self.image = image
         self._requests = FileRequests(self, image)
         self._written = self._requests.written
-        self._stored_bitmaps = PersistentBitmaps(self, image)
+        self._stored_bitmaps = PersistentBitmaps(self, image, self._requests)
         self._counted = False
         self.follow_length()
         self.on_opened()
@@ -657,5 +669,5 @@ class Qcow2Node(DriverNode):
     def remove_stored_bitmap(self, name: str) -> None:
         """Take it off the file at once; one that was never stored is not there (qcow2_co_remove_persistent_...)."""
         if self.image.find_bitmap(name) is not None:
-            self.image.remove_bitmap(name)
+            self._stored_bitmaps.remove(name)
             self.image.tables_written()  # before the directory is (update_ext_header_and_dir)

@@ -12,13 +12,17 @@ from __future__ import annotations
 import errno
 import os
 
-from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
+from qbitsim.block.bitmap_owner import MAXIMUM_NAME_BYTES
 from qbitsim.errors import QmpError
 from qbitsim.images.qcow2.bitmaps import StoredBitmap
+from qbitsim.light_library import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from qbitsim.block.node import Node
+    from qbitsim.drivers.qcow2_requests import FileRequests
     from qbitsim.images.qcow2.image import Qcow2Image
 
 MAXIMUM_BITMAP_BYTES = 0x20000000
@@ -31,16 +35,19 @@ class PersistentBitmaps:
 
     :param node: a qcow2 node.
     :param image: what it has open.
+    :param requests: what its file is told.
     """
 
-    __slots__ = ("_image", "_node")
+    __slots__ = ("_image", "_node", "_requests")
 
-    def __init__(self, node: Node, image: Qcow2Image) -> None:
+    def __init__(self, node: Node, image: Qcow2Image, requests: FileRequests) -> None:
         self._node = node
         self._image = image
+        self._requests = requests
 
     def load(self) -> None:
         """Take up what the file has stored (qcow2_load_dirty_bitmaps)."""
+        taken_up = False
         for stored in self._image.bitmaps:
             if stored.in_use and self._node.find_bitmap(stored.name) is not None:
                 continue  # it was not stored because it was to migrate, and is here still
@@ -52,8 +59,8 @@ class PersistentBitmaps:
             bitmap.bits = stored.bits.copy()
             bitmap.disabled = not stored.auto
             bitmap.readonly = self._node.read_only
-            stored.in_use = not self._node.read_only
-        self._update_directory("Can't")
+            stored.in_use = taken_up = not self._node.read_only
+        self._update_directory("Can't", changed=taken_up)
 
     def make_readonly(self) -> None:
         """The node becomes read-only: store them."""
@@ -63,18 +70,22 @@ class PersistentBitmaps:
 
     def make_writable(self) -> None:
         """The node becomes writable: those in the file are in use again."""
+        taken_up = False
         for stored in self._image.bitmaps:
             found = self._node.find_bitmap(stored.name)
             if found is not None and found.readonly:
                 found.readonly = False
-                stored.in_use = True
-        self._update_directory("Cannot")
+                stored.in_use = taken_up = True
+        self._update_directory("Cannot", changed=taken_up)
 
-    def _update_directory(self, cannot: str) -> None:
+    def _update_directory(self, cannot: str, *, changed: bool) -> None:
+        """Write it where it is, with the flags of now (update_ext_header_and_dir_in_place)."""
         try:
             self._image.save()
         except OSError as error:
             raise QmpError(f"{cannot} update bitmap directory: {error.strerror}") from None
+        if changed:
+            self._requests.note_bitmap_directory()
 
     @property
     def lacks_some(self) -> bool:
@@ -96,10 +107,33 @@ class PersistentBitmaps:
         if not self._node.length or self._without_room(wanted) is not None:
             return False
         try:
-            self._image.store_bitmaps(wanted.values())
+            with self._noting_freed():
+                self._image.store_bitmaps(wanted.values())
+                self._requests.note_bitmaps(name for name, stored in wanted.items() if not stored.in_use)
         except OSError:  # of the host; QEMU goes on, and says so on its standard error
             return False
         return True
+
+    def remove(self, name: str) -> None:
+        """Take one out of the file (qcow2_co_remove_persistent_dirty_bitmap).
+
+        :raises KeyError: the file has none of that name.
+        """
+        with self._noting_freed():
+            self._image.remove_bitmap(name)
+            self._requests.note_bitmap_directory()
+
+    @contextmanager
+    def _noting_freed(self) -> Iterator[None]:
+        """Let the file know of each cluster of a bitmap's data that is freed meanwhile (clear_bitmap_table).
+
+        Of tables and directories it is told if ``pass-discard-other`` says so.
+        """
+        layout = self._image.layout
+        data, others = layout.bitmaps.runs(layout.clusters)
+        yield
+        for first, count in data + (others if self._node.options.get("pass-discard-other") else []):
+            self._requests.note_freed(layout.clusters.unused(range(first, first + count)))
 
     def _is_stored_already(self, wanted: dict[str, StoredBitmap]) -> bool:
         """Whether the file has a bitmap of such a name that is not in use.

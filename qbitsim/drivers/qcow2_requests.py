@@ -15,6 +15,8 @@ from qbitsim.records import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from qbitsim.block.node import Node
     from qbitsim.images.content import Reader
     from qbitsim.images.qcow2.image import Qcow2Image
@@ -73,6 +75,11 @@ class FileRequests:
             self.tell_writes()
         self.written.note(offset, end)
 
+    def note_packed(self, offset: int, length: int) -> None:
+        """Let the file know of a compressed cluster, which takes ``length`` bytes of it."""
+        start, _ = self._image.layout.active.packed[offset // self._image.cluster_size]
+        self._note_end(start + length)
+
     def tell_writes(self) -> None:
         """Let the file know how far its clusters were written."""
         end, file = self.written.told(), self._data
@@ -83,6 +90,12 @@ class FileRequests:
         """Let the file know of the tables that a request needs that stores no data."""
         for place, length in self._image.layout.new_table_places(offset):
             self._note_end(place + length)
+
+    def note_tables_of(self, offset: int, length: int) -> None:
+        """Let the file know of the tables that a request needs whose data are in another file."""
+        reach = self._image.cluster_size * (self._image.cluster_size // TABLE_ENTRY)
+        for start in range(offset - offset % reach, offset + length, reach):
+            self.note_tables(start)
 
     def note_changed_tables(self, offset: int, length: int) -> None:
         """Keep how far the tables go that a request changed in memory, though it stored no data."""
@@ -130,6 +143,11 @@ class FileRequests:
         self._note_end(first * self._image.cluster_size + entries * TABLE_ENTRY)
         self.note_shared_tables(2)
         self.note_snapshot_list()
+        layout, unit = self._image.layout, self._image.cluster_size
+        for place in layout.active.l2.values():  # the machine's state has left these tables
+            if layout.clusters.refcount(place) == 1:
+                self._note_end((place + 1) * unit)
+                self._tables_end = max(self._tables_end, (place + 1) * unit)
 
     def note_shared_tables(self, references: int) -> None:
         """Write the L2 tables that have come to be shared or to be the disk's own (QCOW_OFLAG_COPIED).
@@ -154,6 +172,22 @@ class FileRequests:
                 end += part
                 self._note_end(end)
         self._note_end(END_OF_SNAPSHOT_FIELDS)
+
+    def note_bitmaps(self, names: Iterable[str]) -> None:
+        """Let the file know of bitmaps that are stored: of each its data, then its table; then of the directory."""
+        bitmaps, unit = self._image.layout.bitmaps, self._image.cluster_size
+        for place in (bitmaps.by_name[name] for name in names):
+            for offset in place.data.values():
+                self._note_end(offset + unit)
+            self._note_end(place.table * unit + place.entries * TABLE_ENTRY)
+        self.note_bitmap_directory()
+
+    def note_bitmap_directory(self) -> None:
+        """Let the file know that the directory of bitmaps is written, and the first cluster, which leads to it."""
+        directory = self._image.layout.bitmaps.directory
+        if directory is not None:
+            self._note_end(sum(directory))
+        self._note_end(self._image.cluster_size)
 
     def _note_end(self, end: int) -> None:
         if end > self._file.noticed_end:
@@ -190,6 +224,17 @@ class FileRequests:
         for start, stop in clusters:
             self._file.count_discard(start * unit, (stop - start) * unit)
 
+    def note_grown(self, before: tuple[int, int]) -> None:
+        """Let the file know of the L1 table, its refcounts first, if another one has taken its place.
+
+        :param before: the one of the disk when it was smaller, as :attr:`.Tables.l1`.
+        """
+        layout, unit = self._image.layout, self._image.cluster_size
+        first, entries = layout.active.l1
+        if (first, entries) != before:
+            self._note_end((layout.clusters.block_of(first) + 1) * unit)
+            self._note_end(first * unit + entries * TABLE_ENTRY)
+
     def begin_shrinking(self, size: int, old: int) -> Shrinking:
         """The disk is about to be cut off; refcounts are written before others are discarded."""
         layout = self._image.layout
@@ -207,12 +252,10 @@ class FileRequests:
         layout, unit = self._image.layout, self._image.cluster_size
         freed, cut_off = layout.clusters.unused(shrinking.cut_off.data.numbers()), shrinking.cut_off
         self.note_freed(freed)
-        free_tables = layout.clusters.unused(cut_off.tables)
-        for place in cut_off.tables:
-            if place in free_tables:
-                self.note_freed(Spans([(place, place + 1)]))
+        for place in layout.dropped_tables:
+            self.note_freed(layout.clusters.unused((place,)))
         first, entries = shrinking.l1
-        if cut_off.tables:
+        if layout.dropped_tables:
             self._note_end(first * unit + entries * TABLE_ENTRY)
         self._note_end(sum(layout.clusters.table) * unit)
         for block in sorted(
@@ -248,12 +291,25 @@ class FileRequests:
         written = False
         try:
             self._image.reserve(offset, len(data))
-            below = self._image.read_around(offset, len(data), below)
+            below = self._read_around(offset, data, below)
             self.ask_for_runs("write", offset, len(data))
             self._image.write(offset, data, below)
             written = True
         finally:
             self._image.settle(written=written)
+
+    def _read_around(self, offset: int, data: bytes, below: Reader | None) -> Reader | None:
+        """As :meth:`.Qcow2Image.read_around`; if that fails, what QEMU has written before is written."""
+        try:
+            return self._image.read_around(offset, len(data), below)
+        except OSError:
+            front = self._image.front_of_copied(offset, len(data))
+            if front:
+                self.ask_for_runs("write", offset, len(data))
+            self._image.settle(written=False)
+            if front:
+                self._image.write(offset, data[:front], below)
+            raise
 
     def ask_for_tables(self, offset: int) -> None:
         """Ask for what is written before the cluster at ``offset`` can be stored or become zero."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from qbitsim.block.graph import Graph
 from qbitsim.drivers.opener import Opener
 from qbitsim.engine.scheduler import Scheduler, first_in_first_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qbitsim.images.store import ImageStore
     from qbitsim.profiles import Profile
 

@@ -19,17 +19,20 @@ Callbacks are bound methods, never closures, so that a whole machine can be copi
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Callable, Sequence
 from itertools import takewhile
+
+from qbitsim.light_library import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
+
     from qbitsim.engine.observer import Observer
 
 NANOSECONDS = 1_000_000_000
 
-Policy = Callable[["Sequence[Task]"], int]
+Policy: TypeAlias = "Callable[[Sequence[Task]], int]"
 """Chooses which of the tasks that are due runs next: an index into them."""
 
 
@@ -211,7 +214,7 @@ class Scheduler:
     def ready(self) -> list[Task]:
         """The tasks that are due, in the order in which they became due."""
         self._collect()
-        return list(self._ready)
+        return [task for task in self._ready if task.pending]
 
     def step(self) -> bool:
         """Run one task that is due, or all timers without delay, and the bottom halves; False if there is none."""

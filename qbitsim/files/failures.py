@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from qbitsim.errnos import errno_of
+from qbitsim.light_library import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import ClassVar
 
 
 def io_error(number: int) -> OSError:
     """The failure with that errno."""
     return OSError(number, os.strerror(number))
+
+
+class NoRegularFileError(OSError):
+    """There is something else of that name: a device, a pipe or a socket."""
 
 
 class StepError(OSError):

@@ -12,7 +12,6 @@ touch it, and one that would have to wait for a stall raises :class:`StalledErro
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from qbitsim.countdown import Countdown
 from qbitsim.engine.scheduler import NANOSECONDS
@@ -22,6 +21,7 @@ from qbitsim.light_typing import Protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
 

@@ -9,11 +9,14 @@ that share their blocks compare by identity, so that two 1 TiB disks cost as muc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from qbitsim.images.content import Content, Kind, Reader, zero_block
 
-Chain = Sequence[Content]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
+
+Chain: TypeAlias = "Sequence[Content]"
 """Contents from the active one down to the last backing file."""
 
 _DIGEST_UNIT = 65536

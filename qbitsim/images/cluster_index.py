@@ -7,7 +7,10 @@ nearly linear sort.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
 
 PROBES = 16
 """So many numbers are looked up one by one rather than through the order."""

@@ -17,19 +17,18 @@ The run length of a kind is found with an index of the stored clusters, see :cla
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
-
 from qbitsim.enums import StrEnum
 from qbitsim.images.cluster_index import PROBES, ClusterIndex
 from qbitsim.images.spans import Spans
+from qbitsim.light_library import lru_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _collections_abc import dict_keys
-    from typing import ClassVar
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import ClassVar, TypeAlias
 
-Reader = Callable[[int, int], bytes]
+Reader: TypeAlias = "Callable[[int, int], bytes]"
 """``reader(offset, length)``: the bytes that a backing chain reads as.
 
 Where it is known without a look at bytes that they are zeroes, it returns :func:`known_zeroes`.

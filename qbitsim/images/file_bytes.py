@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from qbitsim.images.content import Content, Kind, Reader
 from qbitsim.images.plain_content import FILE_CLUSTER, PlainContent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import NoReturn
 
     from qbitsim.files.tree import ByteSource

@@ -10,12 +10,12 @@ from __future__ import annotations
 import errno
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
 
 from qbitsim.images.content import Content, Reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
     from typing import ClassVar, Literal, TypeAlias
 
     from qbitsim.images.image_file import ImageFile
@@ -171,9 +171,10 @@ class Image(ABC):
         del offset
         return False
 
-    def write_compressed(self, offset: int, data: bytes) -> None:
+    def write_compressed(self, offset: int, data: bytes) -> int:
         """Store one cluster compressed; :meth:`shrinks` and :meth:`takes_compressed` say that it can be.
 
+        :returns: how many bytes are stored.
         :raises OSError: as :meth:`write`.
         """
         raise AssertionError(f"{len(data)} compressed bytes at {offset} of a format that has none")

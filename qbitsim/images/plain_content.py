@@ -6,11 +6,13 @@ It is allocated page by page, which is what ``SEEK_HOLE`` answers on ext4 and tm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 from qbitsim.images.content import Content, Kind, Reader
 from qbitsim.images.paged_content import PagedContent
 from qbitsim.images.pages import FILE_PAGE, PageMasks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 FILE_CLUSTER = 65536
 """Bytes kept together for a plain file."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 from qbitsim.images.content import Kind, zero_block
 from qbitsim.images.file_holes import FileHoles
 from qbitsim.images.image import Image
@@ -13,6 +11,8 @@ from qbitsim.sizes import SECTOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from qbitsim.images.content import Content, Reader
     from qbitsim.images.image import Preallocation
     from qbitsim.images.image_file import ImageFile

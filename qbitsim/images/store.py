@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
-from contextlib import contextmanager
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.fdsets import FdSets
@@ -19,6 +18,7 @@ from qbitsim.images.chain import first_difference, read_chain
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
 from qbitsim.images.pages import FILE_PAGE
+from qbitsim.light_library import contextmanager
 from qbitsim.sizes import SECTOR
 
 TYPE_CHECKING = False

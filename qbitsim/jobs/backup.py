@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from qbitsim.copying.block_copy import MAXIMUM_WORKERS, BlockCopyState
+from qbitsim.copying.block_copy import MAXIMUM_WORKERS, BlockCopyState, CopyFailure
 from qbitsim.copying.copy_call import BlockCopyCall
 from qbitsim.drivers.copy_before_write import drop_filter, insert_filter
 from qbitsim.errnos import errno_of
@@ -86,7 +86,7 @@ class BackupJob(Job):
         self.state: BlockCopyState = filter_.copy_state
         self.state.progress = self.progress
         self.state.single_clusters = options.compress or jobs.profile.backup_is_sequential
-        self.state.copy_range = "small" if options.copy_range and not options.compress else None
+        self.state.copy_range = "small" if options.copy_range else None
         self._call: BlockCopyCall | None = None
         self._looking: Task | None = None
         self._waiting = False
@@ -168,26 +168,28 @@ class BackupJob(Job):
         self._finish(0)
 
     def _call_ended(self, call: BlockCopyCall) -> None:
-        if self.is_cancelled or not (call.failure or call.cancelled):
+        if self.is_cancelled:
             self._finish(0)
         elif call.cancelled:
             # Only the call was cancelled, for a pause that is over now; a failure meanwhile is forgotten (backup_loop).
             self._copy()
+        elif call.failure is not None:
+            self._handle_error(call.failure)
         else:
-            self._handle_error(call.failure, reading=call.failed_reading)
+            self._finish(0)
 
-    def _handle_error(self, number: int, *, reading: bool) -> None:
+    def _handle_error(self, failure: CopyFailure) -> None:
         """Do what the policy says (block_job_error_action, blockjob.c, QEMU 10.0)."""
-        policy = self.options.on_source_error if reading else self.options.on_target_error
+        policy = self.options.on_source_error if failure.reading else self.options.on_target_error
         if policy in ("enospc", "auto"):
-            policy = "stop" if number == errno.ENOSPC else "report"
-        operation = "read" if reading else "write"
+            policy = "stop" if failure.number == errno.ENOSPC else "report"
+        operation = "read" if failure.reading else "write"
         self.jobs.emit("BLOCK_JOB_ERROR", {"device": self.id, "operation": operation, "action": policy})
         if policy == "report":
-            self._finish(number)
+            self._finish(failure.number)
             return
         if policy == "stop":
-            self.stop_for_error(number)
+            self.stop_for_error(failure.number)
             self._pause_point(self._copy)
         else:
             self._copy()
@@ -326,7 +328,7 @@ def _create_job(
     identifier = options.job_id if options.job_id is not None else filter_.device_name
     with jobs.graph.change():
         job = BackupJob(jobs, identifier, options, filter_, txn)
-        job.use("main node", filter_)
+        job.use_main_node(filter_)
     if options.speed < 0:
         job.early_fail()
         raise QmpError("Parameter 'speed' expects a non-negative value")

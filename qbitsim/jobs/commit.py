@@ -156,8 +156,11 @@ class CommitJob(LoopJob):
         self.filter = None
         if comes_from_top:
             self.base.inherits_from = top.inherits_from
-        for overlay in overlays:
-            overlay.change_backing_file(self.options.backing_name or self.options.base_name, self.base.driver)
+        try:
+            for overlay in overlays:
+                overlay.change_backing_file(self.options.backing_name or self.options.base_name, self.base.driver)
+        except OSError as error:
+            return errno_of(error)
         return 0
 
     def give_up(self) -> None:
@@ -193,10 +196,12 @@ def create_commit(jobs: JobList, root: Node, top: Node, base: Node, options: Com
     :param root: the active layer, whose drive gives the job its id unless one is given.
     :raises QmpError: in the order of commit_start; graph and jobs are as before then.
     """
+    if top.skip_filters() is base.skip_filters():
+        raise QmpError("Invalid files for merge: top and base are the same")
     identifier = options.job_id if options.job_id is not None else root.device_name
     with jobs.graph.change():
         job = CommitJob(jobs, identifier, options, top, base)
-        job.use("main node", root)
+        job.use_main_node(root)
     job.check_speed(options.speed)
     try:
         job.take()

@@ -193,6 +193,17 @@ class Job(JobVerbs):
         self.jobs.graph.watch(self.edges)
         super().start()
 
+    def use_main_node(self, node: Node, shared: int = perms.ALL, *, perm: int = 0) -> None:
+        """Hold the node that the job is about; a job that may not have it is given up (block_job_create).
+
+        :raises QmpError: as :meth:`use`.
+        """
+        try:
+            self.use("main node", node, shared, perm=perm)
+        except QmpError:
+            self.early_fail()
+            raise
+
     def use(self, name: str, node: Node, shared: int = perms.ALL, *, perm: int = 0) -> None:
         """Hold ``node`` and block operations on it, before the job starts (block_job_add_bdrv).
 
@@ -210,7 +221,7 @@ class Job(JobVerbs):
         :raises QmpError: there is such a filter (bdrv_freeze_backing_chain).
         """
         while node is not base:
-            edge = next(each for each in node.children if each.node is (node.filtered or node.backing))
+            edge = next(each for each in node.children if each.node is node.filter_or_cow)
             if edge.node.never_freeze:
                 raise QmpError(f"Cannot freeze '{edge.name}' link to '{edge.node.name}'")
             node = edge.node
@@ -218,8 +229,7 @@ class Job(JobVerbs):
     def freeze(self, node: Node, base: Node) -> None:
         """Forbid that the chain from ``node`` to ``base`` is led elsewhere (bdrv_freeze_backing_chain)."""
         while node is not base:
-            below = node.filtered or node.backing
-            edge = next(each for each in node.children if each.node is below)
+            edge = next(each for each in node.children if each.node is node.filter_or_cow)
             edge.frozen += 1
             self._frozen.append(edge)
             node = edge.node

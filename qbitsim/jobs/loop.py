@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import errno
 from contextlib import ExitStack, suppress
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
+from qbitsim.block.chain import chain
 from qbitsim.copying.ratelimit import RateLimit
 from qbitsim.errnos import errno_of
 from qbitsim.errors import QmpError
@@ -171,7 +173,7 @@ def grow(node: Node, length: int) -> int:
     return 0
 
 
-def use_intermediate_nodes(job: Job, top: Node, base: Node) -> None:
+def use_intermediate_nodes(job: Job, top: Node | None, base: Node) -> None:
     """Hold the layers from ``top`` down to, but without, ``base``, which a commit takes away.
 
     Nobody may read them meanwhile, but for filters of the base itself; writing is shared, for otherwise the job would
@@ -179,13 +181,11 @@ def use_intermediate_nodes(job: Job, top: Node, base: Node) -> None:
 
     :raises QmpError: somebody reads one of them, or changes its length.
     """
-    layer: Node | None = top
-    while layer is not None and layer is not base:
+    for layer in takewhile(lambda layer: layer is not base, chain(top)):
         shared = perms.WRITE_UNCHANGED | perms.WRITE
         if layer.skip_filters() is base.skip_filters():
             shared |= perms.CONSISTENT_READ
         job.use("intermediate node", layer, shared)
-        layer = layer.filtered or layer.backing
 
 
 def set_writable(graph: Graph, node: Node, *, writable: bool) -> None:

@@ -17,6 +17,7 @@ QEMU looks for new writes every 100 ms while ready; here a write wakes the job.
 from __future__ import annotations
 
 import errno
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.block.chain import status_waits
@@ -36,6 +37,8 @@ from qbitsim.jobs.states import JobVerb
 from qbitsim.qapi.job import JobStatus
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from qbitsim.block.node import Node
     from qbitsim.drivers.job_filters import MirrorTopNode
     from qbitsim.engine.scheduler import Task
@@ -59,14 +62,14 @@ class MirrorJob(LoopJob):
 
     __slots__ = (
         *("_buffer", "_completing", "_delay", "_ending", "_error_text", "_flushing", "_idle", "_in_drain"),
-        *("_looks_first", "_operations", "_replaced", "_run_left", "_waiting"),
+        *("_looks_first", "_operations", "_replaced", "_run_left", "_waiting", "_waits_for_all"),
         *("actively_synced", "copy_mode", "dirty", "filter", "options", "source", "target", "user"),
     )
 
     def __init__(
         self, jobs: JobList, identifier: str, options: MirrorOptions, nodes: tuple[Node, Node], top: MirrorTopNode
     ) -> None:
-        """``nodes`` are the source and the target."""
+        """``nodes`` are the source and the target, which the source's backing chain may contain."""
         super().__init__(jobs, identifier, auto_finalize=options.auto_finalize, auto_dismiss=options.auto_dismiss)
         self.options = options
         self.source, target = nodes
@@ -77,14 +80,14 @@ class MirrorJob(LoopJob):
         self.dirty: MirrorDirty | None = None
         needed = perms.WRITE
         shared = perms.WRITE_UNCHANGED
-        if options.is_commit:
+        if top.target_is_backing:
             needed |= perms.RESIZE if target.length < self.source.length else 0
             shared |= perms.CONSISTENT_READ | perms.WRITE
         self.user = Drive(jobs.graph, "", perm=needed, shared=shared)
         self._buffer = options.buffer or DEFAULT_BUFFER
         self._operations = MirrorOperations(jobs.scheduler, self._buffer)
         self._run_left: tuple[int, int] | None = None
-        self._waiting = False
+        self._waiting = self._waits_for_all = False
         self._delay = 0
         self._completing = False
         self._replaced: Node | None = None
@@ -192,11 +195,13 @@ class MirrorJob(LoopJob):
         except OSError as error:
             self.dirty.mark(offset, length)
             self._failed(errno_of(error), reading=False)
+            self._wake_up()
         except StalledError:
             self.dirty.mark(offset, length)
             self.progress.total -= length
             raise
-        self.progress.done(length)
+        else:
+            self.progress.done(length)
 
     def _wake_up(self) -> None:
         if self._idle and not self.pause_count:
@@ -276,8 +281,8 @@ class MirrorJob(LoopJob):
         self._wait_for_io(then)
 
     def _pause_driver(self) -> bool:
-        """Everything in flight comes to its end first (mirror_pause)."""
-        self._waiting = bool(self._operations)
+        """Everything in flight comes to its end first, even if the pause is over before that (mirror_pause)."""
+        self._waiting = self._waits_for_all = bool(self._operations)
         return not self._operations
 
     def _caught_up(self) -> None:
@@ -405,14 +410,15 @@ class MirrorJob(LoopJob):
         return True
 
     def _begin_operation(self, offset: int, length: int, method: str) -> None:
-        outage = max(self.source.outage, self.target.node.outage)
+        outage = self._outage
         if outage:
             method = "copy"
         elif method == "copy" and self.source.reads_nothing(offset, length):
             method = "write"
         operation = MirrorOperation(offset, length, method, self._operation_done)
         try:
-            waits = operation.begin(self.source, self.target)
+            with self._own_requests():
+                waits = operation.begin(self.source, self.target)
         except StalledError as error:
             self._operations.suspend(operation, error.stall)
             return
@@ -422,26 +428,41 @@ class MirrorJob(LoopJob):
         delay = outage
         if method in {"copy", "write"}:
             delay = max(delay, self.source.delay("read", length), self.target.node.delay("write", length))
-        self._operations.add(operation, delay, f"{self.id}: copy {offset}+{length}")
+        self._add(operation, delay)
+
+    def _add(self, operation: MirrorOperation, delay: int) -> None:
+        self._operations.add(operation, delay, f"{self.id}: copy {operation.offset}+{operation.length}")
+
+    @property
+    def _outage(self) -> int:
+        return max(self.source.outage, self.target.node.outage)
+
+    def _own_requests(self) -> AbstractContextManager[None]:
+        """Requests that need not wait for a server that is away, unless somebody waits for them."""
+        return nullcontext() if self._operations.awaited else self.jobs.graph.waiting_caller()
+
+    def _waits_for_server(self, operation: MirrorOperation) -> bool:
+        """Whether what has failed is made again, as a server that went away meanwhile has time to come back."""
+        outage = 0 if self._operations.awaited else self._outage
+        if outage:
+            operation.begin_anew()
+            self._add(operation, outage)
+        return outage > 0
 
     def _operation_done(self, operation: MirrorOperation) -> None:
         """What was in flight is done; go on if that was waited for."""
         self._operations.remove(operation)
         try:
             if not operation.begun:
-                operation.begin(self.source, self.target)
+                with self._own_requests():
+                    operation.begin(self.source, self.target)
             self._transfer(operation)
         except StalledError as error:
             self._operations.suspend(operation, error.stall)
         else:
-            if self._waiting and not (self._operations and self._pausing):
-                self._waiting = False
+            if self._waiting and not (self._waits_for_all and self._operations):
+                self._waiting = self._waits_for_all = False
                 self.wake()
-
-    @property
-    def _pausing(self) -> bool:
-        """Whether the job has come to a pause point, where it waits for all that is in flight."""
-        return self._after_pause is not None and self.pause_count > 0
 
     def _transfer(self, operation: MirrorOperation) -> None:
         assert self.dirty is not None
@@ -451,11 +472,14 @@ class MirrorJob(LoopJob):
             if operation.error is not None:
                 raise operation.error
             if operation.method == "copy":
-                reading = True
-                data = self.source.read(offset, length)
-                reading = False
-                self.target.write(offset, data)
+                with self._own_requests():
+                    reading = True
+                    data = self.source.read(offset, length)
+                    reading = False
+                    self.target.write(offset, data)
         except OSError as error:
+            if self._waits_for_server(operation):
+                return
             self.dirty.mark(offset, length)
             self._failed(errno_of(error), reading=reading)
             return

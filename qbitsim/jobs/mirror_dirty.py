@@ -78,7 +78,7 @@ class MirrorDirty:
     def first_piece(self, offset: int, length: int, target: MirrorTarget) -> tuple[int, str]:
         """How many bytes of a run are treated alike, and how: ``copy``, ``zero`` or ``discard`` (mirror_iteration)."""
         unit, source = self.bitmap.granularity, self._source
-        wanted = min(-(-length // unit) * unit, source.length - offset)
+        wanted = -(-length // unit) * unit
         try:
             status = status_above(source, None, offset, wanted)
         except OSError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qbitsim.block.chain import chain
 from qbitsim.drivers.job_filters import drop_filter, insert_mirror_top
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
@@ -27,7 +28,8 @@ def create_mirror(jobs: JobList, source: Node, target: Node, options: MirrorOpti
     if source.skip_filters() is target.skip_filters():
         raise QmpError("Can't mirror node into itself")
     graph = jobs.graph
-    top = insert_mirror_top(graph, source, options.filter_node_name, is_commit=options.is_commit)
+    is_backing = target in chain(source)
+    top = insert_mirror_top(graph, source, options.filter_node_name, target_is_backing=is_backing)
     try:
         return _create(jobs, source, target, options, top)
     except QmpError:
@@ -40,20 +42,17 @@ def _create(jobs: JobList, source: Node, target: Node, options: MirrorOptions, t
     read = perms.CONSISTENT_READ
     with jobs.graph.change():
         job = (ActiveCommitJob if options.is_commit else MirrorJob)(jobs, identifier, options, (source, target), top)
-        try:
-            job.use("main node", top, read | perms.WRITE_UNCHANGED | perms.WRITE, perm=read)
-        except QmpError:
-            job.early_fail()
-            raise
+        job.use_main_node(top, read | perms.WRITE_UNCHANGED | perms.WRITE, perm=read)
     job.check_speed(options.speed)
     try:
+        _check_target(source, target)
         job.user.insert(target)
         job.user.allows_inactivation = not options.is_commit
         jobs.graph.changing()
         job.use("source", source, read | perms.WRITE_UNCHANGED | perms.WRITE)
         job.use("target", target)
-        if options.is_commit and (below := source.filtered or source.backing) is not None:
-            use_intermediate_nodes(job, below, target)
+        if top.target_is_backing:
+            use_intermediate_nodes(job, source.filter_or_cow, target)
             job.freeze(top, target)
     except QmpError:
         job.user.eject()
@@ -62,3 +61,13 @@ def _create(jobs: JobList, source: Node, target: Node, options: MirrorOptions, t
     job.make_bitmap()
     top.watcher = job
     return job
+
+
+def _check_target(source: Node, target: Node) -> None:
+    """Refuse a target that is none of the source's layers, but a filter above one.
+
+    :raises QmpError: it is.
+    """
+    layers = list(chain(source))
+    if target not in layers and target.skip_filters() in layers:
+        raise QmpError("Cannot mirror to a filter on top of a node in the source's backing chain")

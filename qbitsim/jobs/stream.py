@@ -12,9 +12,10 @@ Theory of operation (block/stream.c, QEMU 10.0)
 from __future__ import annotations
 
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from qbitsim.block.chain import missing_above
+from qbitsim.block.chain import chain, missing_above
 from qbitsim.block.drive import Drive
 from qbitsim.drivers.job_filters import drop_filter, insert_copy_on_read
 from qbitsim.errnos import errno_of
@@ -93,7 +94,7 @@ class StreamJob(LoopJob):
         self._wait_for_quota(self._piece)
 
     def _base(self) -> Node | None:
-        return self.options.overlay.backing
+        return self.options.above_base.filter_or_cow
 
     def _piece(self) -> None:
         if self.is_cancelled:
@@ -156,11 +157,14 @@ class StreamJob(LoopJob):
                 return 0
             with graph.kept(edge.node):
                 changing_below(node, partial(self._set_backing, edge, base))
-            if base is None:
-                node.change_backing_file(None, None)
-            else:
-                driver = base.skip_filters().driver
-                node.change_backing_file(self.options.backing_name or self.options.base_name, driver)
+            try:
+                if base is None:
+                    node.change_backing_file(None, None)
+                else:
+                    driver = base.skip_filters().driver
+                    node.change_backing_file(self.options.backing_name or self.options.base_name, driver)
+            except OSError as error:
+                return errno_of(error)
         return 0
 
     def _set_backing(self, edge: Child, base: Node | None) -> None:
@@ -223,16 +227,15 @@ def _create_job(
     identifier = options.job_id if options.job_id is not None else top.device_name
     with jobs.graph.change():
         job = StreamJob(jobs, identifier, options, node, top, was_read_only=was_read_only)
-        job.use("main node", top)
+        job.use_main_node(top)
     job.check_speed(options.speed)
     try:
         job.user.insert(top)
         jobs.graph.changing()
         job.use("active node", node, READING | perms.WRITE)
-        base, below = options.overlay.backing, node.filtered or node.backing
-        while below is not None and below is not base:
-            job.use("intermediate node", below, READING)
-            below = below.filtered or below.backing
+        base = options.above_base.filter_or_cow
+        for layer in takewhile(lambda layer: layer is not base, chain(node.filter_or_cow)):
+            job.use("intermediate node", layer, READING)
         job.freeze(node, options.overlay)
     except QmpError:
         job.user.eject()

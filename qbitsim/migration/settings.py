@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.block.bitmap import MAXIMUM_NAME_BYTES
+from qbitsim.block.bitmap_owner import MAXIMUM_NAME_BYTES
 from qbitsim.block.graph import MAXIMUM_NODE_NAME
 from qbitsim.block.names import is_well_formed
 from qbitsim.errors import QmpError

@@ -171,7 +171,7 @@ def depth_above(node: Node, offset: int, length: int) -> tuple[int, int]:
         status = layer.layer_status(offset, min(status.length, layer.length - offset))
         if status.allocated:
             return depth, status.length
-        layer = layer.filtered or layer.backing
+        layer = layer.filter_or_cow
     return 0, status.length
 
 

@@ -345,7 +345,7 @@ class Exports:
         place: Node | None = node
         bitmap = node.find_bitmap(wanted)
         while bitmap is None and place is not None:
-            place = place.filtered or place.backing
+            place = place.filter_or_cow
             bitmap = place.find_bitmap(wanted) if place is not None else None
         if bitmap is None or place is None:
             raise QmpError(f"Bitmap '{wanted}' is not found")

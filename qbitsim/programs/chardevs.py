@@ -1,42 +1,28 @@
-"""Character devices as the command line describes them: ``-chardev`` and the short forms of ``-qmp`` and its like.
+"""The character devices of a program: what the options of :mod:`.chardev_options` describe, and what is open.
 
-(chardev/char.c and chardev/char-socket.c, QEMU 10.0.) What is described here is opened by
-:mod:`qbitsim.serving.chardev`.
+(chardev/char.c and chardev/char-socket.c, QEMU 10.0.) They are opened by :mod:`qbitsim.serving.chardev`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.programs.option_text import OptionText, option_list, read_number, read_size, read_switch, split_options
+from qbitsim.programs.option_text import read_number, read_switch
 from qbitsim.serving.chardev import SILENT, Chardev, OpenChardev, open_chardev
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from qbitsim.profiles import Profile
+    from qbitsim.programs.option_text import OptionText
 
-CHARDEV = option_list(
-    "chardev",
-    "backend",
-    string="backend path input_path host port fd localaddr localport tls_creds tls_authz name chardev logfile "
-    "chardevs.0 chardevs.1 chardevs.2 chardevs.3",
-    bool="ipv4 ipv6 wait server delay nodelay telnet tn3270 websocket mux signal append logappend mouse clipboard "
-    "tight abstract",
-    number="to reconnect reconnect_ms width height cols rows debug",
-    size="size",
-)
 _NOT_EMULATED = frozenset(
     {"braille", "hub", "memory", "msmouse", "mux", "parallel", "pipe", "ringbuf", "serial", "testdev", "udp", "vc"}
     | {"wctablet"}
 )
 _EMULATED = frozenset({"file", "null", "pty", "socket", "stdio", *SILENT})
-_SHORT_NAMES = frozenset({"null", "pty", "msmouse", "wctablet", "braille", "testdev", "stdio"})
-_HOST_AND_PORT = r"(?P<host>[^:]{1,64})?:(?P<port>[^,]{1,32})"
-_READERS = {"bool": read_switch, "number": read_number, "size": read_size}
 
 
 class Chardevs(Mapping[str, OpenChardev]):
@@ -111,49 +97,6 @@ class Chardevs(Mapping[str, OpenChardev]):
             raise QmpError(self._profile.chardev_in_use_text.format(name))
         device.in_use = True
         return device
-
-
-def parse_short(text: str) -> OptionText | None:
-    """``unix:PATH,server=on``, ``tcp:HOST:PORT``, ``stdio`` and the like (qemu_chr_parse_compat).
-
-    :returns: None if the host or port is malformed.
-    :raises QmpError: it begins with nothing that is known, or its options do not fit.
-    """
-    name, _, rest = text.partition(":")
-    if text in _SHORT_NAMES:
-        return OptionText("", {"backend": text})
-    if text.startswith("vc"):
-        return OptionText("", {"backend": "vc"})
-    if name == "mon" and rest:
-        raise UnsupportedError("a monitor that shares its character device")
-    if ":" in text and name in ("file", "pipe", "pty"):
-        return OptionText("", {"backend": name, "path": rest})
-    if ":" in text and name == "unix":
-        return OptionText("", {"backend": "socket", **_socket_options(rest, "path")})
-    if ":" in text and name in ("tcp", "telnet", "tn3270", "websocket"):
-        found = re.match(_HOST_AND_PORT, rest)
-        if found is None:
-            return None
-        values = {"backend": "socket", "host": found["host"] or "", "port": found["port"]}
-        values |= _socket_options(rest[found.end() + 1 :])
-        return OptionText("", values if name == "tcp" else values | {name: "on"})
-    if ":" in text and name == "udp":
-        return OptionText("", {"backend": "udp"}) if re.match(_HOST_AND_PORT, rest) else None
-    if text.startswith("/dev/"):
-        return OptionText("", {"backend": "serial", "path": text})
-    raise QmpError(f"'{text}' is not a valid char driver")
-
-
-def _socket_options(text: str, implied: str = "") -> dict[str, str]:
-    values = {}
-    for name, value, _ in split_options(text, implied):
-        kind = CHARDEV.kinds.get(name)
-        if kind is None:
-            raise QmpError(f"Invalid parameter '{name}'")
-        if kind != "string":
-            _READERS[kind](name, value)
-        values[name] = value
-    return values
 
 
 def describe(given: OptionText) -> Chardev:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError
+from qbitsim.light_library import contextmanager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,15 +3,16 @@
 Python's own finder looks at the folder before each module, and for extension modules and packages of its name; its
 loader looks at the source twice, and reads bytecode as it reads any file: eleven system calls. Here a module is a file
 whose place follows from its name: five, and less than half of the time. What is loaded is the same: bytecode that does
-not fit Python or the source is left to Python's loader, which compiles the module.
+not fit Python or the source is left to Python's loader, which compiles the module. What :mod:`importlib` has of all
+that is taken from where it has it itself, without the package.
 """
 
 from __future__ import annotations
 
 import marshal
 import os
-from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import MAGIC_NUMBER
+from _frozen_importlib import ModuleSpec
+from _frozen_importlib_external import MAGIC_NUMBER, SourceFileLoader
 from sys import implementation
 
 TYPE_CHECKING = False
@@ -52,8 +53,8 @@ class ModuleFinder:
 
 def _head(source: os.stat_result) -> bytes:
     """What bytecode of this source begins with (PEP 552)."""
-    fields = (0, int(source.st_mtime), source.st_size)
-    return MAGIC_NUMBER + b"".join((field & 0xFFFFFFFF).to_bytes(4, "little") for field in fields)
+    kind, time, size = 0, int(source.st_mtime) & 0xFFFFFFFF, source.st_size & 0xFFFFFFFF
+    return MAGIC_NUMBER + (kind | time << 32 | size << 64).to_bytes(12, "little")
 
 
 class _Loader(SourceFileLoader):

@@ -52,6 +52,13 @@ def now() -> int:
     return time.time_ns()
 
 
+def timestamp() -> str:
+    """Now, as lines on standard error begin with it on demand."""
+    nanoseconds = time.time_ns()
+    now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(nanoseconds // 10**9))
+    return f"{now}.{nanoseconds // 1000 % 10**6:06}Z"
+
+
 def ticks() -> int:
     """Nanoseconds since some moment, for what takes how long."""
     return time.perf_counter_ns()

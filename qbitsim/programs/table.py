@@ -13,14 +13,13 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from contextlib import suppress
-from importlib import import_module
 
+from qbitsim.light_library import import_module, suppress
 from qbitsim.programs.module_finder import ModuleFinder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 PROGRAMS = {
     "qemu-img": "qemu_img",
@@ -32,23 +31,31 @@ PROGRAMS = {
 """The module of each program."""
 
 
+def load(name: str) -> Any:
+    """A module of this folder, with all that it imports.
+
+    The garbage collector does not look at what modules declare, which is no garbage.
+    """
+    gc.disable()
+    module = import_module(f"qbitsim.programs.{name}")
+    gc.freeze()
+    gc.enable()
+    return module
+
+
 def start(name: str, release: str) -> NoReturn:
     """Run a program with the arguments of this process, which ends with its exit status.
 
-    The garbage collector does not look at what modules declare, which is no garbage, and at the end nothing is taken
-    apart: either takes as long as all that ``qemu-img create`` does.
+    At the end nothing is taken apart, which takes as long as all that ``qemu-img create`` does.
 
     :param name: one of :data:`PROGRAMS`.
     :param release: what it claims to be, such as ``"10.0"``.
     """
-    gc.disable()
     sys.modules["ssl"] = None  # type: ignore[assignment] # asyncio does without it, as nothing here needs it
     sys.meta_path.insert(0, ModuleFinder())
-    program = import_module(f"qbitsim.programs.{PROGRAMS[name]}")
+    program = load(PROGRAMS[name])
     from qbitsim.profiles import profile  # noqa: PLC0415 - behind the finder
 
-    gc.freeze()
-    gc.enable()
     status: int = program.main(sys.argv[1:], profile(release))
     for stream in filter(None, (sys.stdout, sys.stderr)):
         with suppress(OSError):

@@ -119,14 +119,6 @@ class Abort:
     """The data of the action that always fails: none."""
 
 
-class OnOffAuto(StrEnum):
-    """A switch with a default that depends."""
-
-    AUTO = "auto"
-    ON = "on"
-    OFF = "off"
-
-
 class JobType(StrEnum):
     """What kind of job it is."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-
+from qbitsim.light_library import Mapping
 from qbitsim.light_typing import TypeVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
     from typing import overload
 
 T = TypeVar("T")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qbitsim.enums import StrEnum
-from qbitsim.qapi.block import OnOffAuto
+from qbitsim.qapi.common import OnOffAuto
 from qbitsim.qapi.schema import Int64, Size, UInt16, UInt32, arg, branch, enum_values, union
 from qbitsim.qapi.structs import struct
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-from functools import partial
 from typing import TYPE_CHECKING
 
 from qbitsim.images.chain import reader
+from qbitsim.light_library import partial
 from qbitsim.qemu_img.files import CACHE_MODES, Call, contents, open_image
 from qbitsim.qemu_img.options import ToolError, parse_number, size_argument
 

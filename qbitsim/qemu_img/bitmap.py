@@ -6,13 +6,13 @@ The actions run in the order given, each as the QMP command of that name; one th
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from qbitsim.bits.bits import Bits
 from qbitsim.errors import QmpError
 from qbitsim.images.image import Image
 from qbitsim.images.qcow2.bitmaps import StoredBitmap
 from qbitsim.images.qcow2.image import Qcow2Image
+from qbitsim.light_library import partial
 from qbitsim.qemu_img.files import Call, inconsistent, open_image
 from qbitsim.qemu_img.options import Options, ToolError, size_argument
 

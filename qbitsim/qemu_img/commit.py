@@ -6,7 +6,6 @@ that read as zeroes are zeroed in the target, and give their places back.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from qbitsim.files.failures import step
@@ -14,6 +13,7 @@ from qbitsim.images.chain import Chain, chain_status, known_zero, read_chain, re
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.spans import Spans
+from qbitsim.light_library import partial
 from qbitsim.qemu_img.files import Call, check_cache, open_image
 from qbitsim.qemu_img.options import ToolError, size_argument
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from qbitsim.errnos import errno_of
@@ -19,6 +18,7 @@ from qbitsim.images.content import Kind
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.qcow2.snapshots import StoredSnapshot, find_by_id_or_name
 from qbitsim.images.wanted import Wanted
+from qbitsim.light_library import partial
 from qbitsim.qemu_img.creation import make_image, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, check_cache, check_not_open, contents, open_image
 from qbitsim.qemu_img.formats import check_format

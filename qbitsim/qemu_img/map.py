@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
-
 from qbitsim.images.content import Kind
 from qbitsim.images.image import Image
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.raw import RawImage
+from qbitsim.light_library import partial
 from qbitsim.qemu_img.files import Call, open_image, output_format
 from qbitsim.qemu_img.options import ToolError, size_argument
 from qbitsim.records import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @record(frozen=False, eq=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from qbitsim.errors import UnsupportedError
@@ -11,6 +10,7 @@ from qbitsim.images.content import Kind
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY, refcount_clusters
 from qbitsim.images.qcow2.bitmap_places import directory_length
 from qbitsim.images.wanted import Wanted
+from qbitsim.light_library import partial
 from qbitsim.qemu_img.convert import load_snapshot
 from qbitsim.qemu_img.creation import VERSIONS, option_pairs, parse_creation
 from qbitsim.qemu_img.files import Call, contents, open_image, output_format, wrong_output_format

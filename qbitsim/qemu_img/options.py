@@ -6,21 +6,20 @@ long as they stay unique. An option is known by its first name in the table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-
 from qbitsim.errors import UnsupportedError
 from qbitsim.profiles import Profile
 from qbitsim.sizes import parse_integer, parse_plain_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import overload
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import TypeAlias, overload
 
 INT64_MAX = 2**63 - 1
 
-Readers = Mapping[str, Callable[[str, Profile], int]]
+Readers: TypeAlias = "Mapping[str, Callable[[str, Profile], int]]"
 """First name of an option -> what reads its value, as soon as it is met: before what is wrong behind it is seen."""
-Watcher = Callable[["Options"], None]
+Watcher: TypeAlias = "Callable[[Options], None]"
 """Looks at the options each time that one is met."""
 
 

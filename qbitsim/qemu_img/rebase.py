@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
 
 from qbitsim.images.chain import chain_status, known_zero, read_chain, reader
 from qbitsim.images.content import Kind
@@ -18,6 +17,7 @@ from qbitsim.qemu_img.formats import known_format
 from qbitsim.qemu_img.options import ToolError
 from qbitsim.sizes import SECTOR
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -6,9 +6,8 @@ facts of the host (how many bytes a file takes on its disk).
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from qbitsim.errors import UnsupportedError
+from qbitsim.light_library import import_module
 from qbitsim.profiles import DEFAULT_PROFILE
 from qbitsim.qemu_img.files import Call
 from qbitsim.qemu_img.help import command_help, program_help

@@ -7,9 +7,11 @@ fraction near 1 to nothing; 10.0 refuses the one, rounds up and also takes ``.5k
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from qbitsim.sizes import parse_plain_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NOT_A_NUMBER = "non-numeric argument, or extraneous/unrecognized suffix"
 TOO_LARGE = "argument too large"

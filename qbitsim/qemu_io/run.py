@@ -18,12 +18,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
 from itertools import chain
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.failures import io_error
+from qbitsim.light_library import lru_cache
 from qbitsim.light_typing import Protocol
 from qbitsim.profiles import DEFAULT_PROFILE, Profile
 from qbitsim.qemu_io.numbers import format_dump, format_report, format_size
@@ -32,6 +31,8 @@ from qbitsim.records import changed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
     from qbitsim.block.breakpoints import Breakpoints
 
 __all__ = ["Disk", "Output", "Request", "parse", "qemu_io", "run"]

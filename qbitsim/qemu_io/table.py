@@ -6,8 +6,7 @@ Theory of operation: one literal table of all commands that there are; a release
 
 from __future__ import annotations
 
-from functools import lru_cache
-
+from qbitsim.light_library import lru_cache
 from qbitsim.profiles import Profile
 from qbitsim.records import changed, record
 

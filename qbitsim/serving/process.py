@@ -34,13 +34,6 @@ def seconds() -> int:
     return int(time.time())
 
 
-def timestamp() -> str:
-    """Now, as lines on standard error begin with it on demand."""
-    nanoseconds = time.time_ns()
-    now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(nanoseconds // 10**9))
-    return f"{now}.{nanoseconds // 1000 % 10**6:06}Z"
-
-
 def hold_signals() -> None:
     """Let signals that end the process wait until :func:`on_ending_signal` is called; one that waits stays."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)

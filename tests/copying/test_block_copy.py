@@ -48,6 +48,30 @@ def test_chunks_can_be_made_smaller() -> None:
     assert machine.qmp("query-jobs")[0]["current-progress"] == 2 * CLUSTER
 
 
+def test_what_nobody_can_tell_apart_is_copied_in_one_go() -> None:
+    def steps(**options: Any) -> int:
+        machine = copying(16 * MIB, x_perf={"max-workers": 4}, **options)
+        taken = machine.run_until_idle()
+        assert (machine.qmp("query-jobs"), machine.images.compare("drive0.qcow2", "t")) == ([], None)
+        return taken
+
+    assert (steps(), steps(speed=1 << 40)) == (5, 16)
+
+
+def test_of_two_chunks_that_fail_the_first_says_why() -> None:
+    machine = copying(speed=1, x_perf={"max-workers": 2, "max-chunk": CLUSTER})
+    machine.inject_error("t", "write", 28, offset=5 * CLUSTER)
+    machine.inject_error("drive0", "read", 5, offset=6 * CLUSTER)
+    machine.qmp("block-job-set-speed", device="j", speed=0)
+    machine.run_until_idle()
+    said = [each["data"] for each in machine.events.read(0) if each["event"].startswith("BLOCK_JOB")]
+    end = {"device": "j", "len": 4 * MIB, "offset": 5 * CLUSTER, "speed": 0, "type": "backup"}
+    assert said == [
+        {"device": "j", "operation": "write", "action": "report"},
+        {**end, "error": "No space left on device"},
+    ]
+
+
 def test_a_pause_ends_with_the_chunks_in_flight() -> None:
     machine = copying(x_perf={"max-workers": 1})
     machine.qmp("job-pause", id="j")

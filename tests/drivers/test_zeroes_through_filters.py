@@ -75,7 +75,7 @@ def test_the_filter_of_a_backup_lets_them_go_up_to_9_2(profile, length):
 def test_a_write_in_a_new_cluster_does_not_read_a_hole_around_it_since_10_1(profile, fails):
     machine = Machine(profile)
     machine.images.create("base.raw", "raw", 16 * CLUSTER)
-    machine.images.create("o.qcow2", "qcow2", 16 * CLUSTER, backing="base.raw", backing_format="raw")
+    machine.images.create("o.qcow2", "qcow2", 16 * CLUSTER)
     rule = {"event": "read_aio", "iotype": "read", "errno": 5, "once": False, "sector": 640}
     image = {"driver": "file", "filename": "base.raw"}
     backing = {"driver": "raw", "file": {"driver": "blkdebug", "image": image, "inject-error": [rule]}}

@@ -106,6 +106,13 @@ def test_what_is_due_can_be_looked_at(diary: Diary) -> None:
     assert diary.entries == []
 
 
+def test_what_was_cancelled_or_ran_before_its_turn_is_not_due(diary: Diary) -> None:
+    tasks = [diary.scheduler.soon(diary.note(name), name) for name in "abcd"]
+    tasks[1].cancel()
+    diary.scheduler.complete(tasks[2])
+    assert [task.label for task in diary.scheduler.ready()] == ["a", "d"]
+
+
 def test_the_rest_may_be_done_in_one_go_if_the_caller_runs_until_idle_and_nothing_else_is_due() -> None:
     scheduler = Scheduler()
     answers: list[list[bool]] = []

@@ -86,6 +86,50 @@ def test_a_drained_section_after_the_look_up_of_a_top_backup_finishes_the_chunks
     assert machine.images.lookup("t").content.stored_clusters() == [2, 3, 4]
 
 
+def test_a_drained_section_finishes_the_look_up_of_a_top_backup_and_what_it_puts_in_flight() -> None:
+    machine = machine_with_layers(b"top" * CLUSTER)
+    backup(machine, "top", device="drive0")
+    machine.qmp("transaction", actions=[])
+    assert (machine.qmp("query-jobs"), machine.images.lookup("t").content.stored_clusters()) == ([], [2, 3, 4])
+
+
+@pytest.mark.parametrize(
+    "perf", [{"max-workers": 1}, {"max-workers": 0x7FFFFFFF}, {"max-chunk": 0}, {"max-chunk": CLUSTER}]
+)
+def test_the_smallest_and_the_largest_of_what_can_be_asked_for_will_do(machine: Machine, perf: dict[str, int]) -> None:
+    backup(machine, x_perf=perf)
+    machine.run_until_idle()
+    assert target(machine) == OLD
+
+
+@pytest.mark.parametrize(("copy_range", "mebibytes"), [(True, [1, 1, 16, 2]), (False, [1] * 20)])
+def test_larger_chunks_are_tried_if_the_host_is_to_copy_by_itself(copy_range: bool, mebibytes: list[int]) -> None:
+    machine, size = Machine(), 20 << 20
+    machine.add_disk("drive0", size, node_name="node0").write(0, b"o" * size)
+    backup(machine, x_perf={"use-copy-range": copy_range, "max-workers": 1})
+    labels: dict[str, None] = {}
+    while ready := machine.scheduler.ready():
+        labels[ready[0].label] = None
+        machine.step()
+    assert [int(label.rpartition("+")[2]) for label in labels] == [length << 20 for length in mebibytes]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (
+            (1 << 63) - 1,
+            "Could not create node: Cannot create block-copy-state: min-cluster-size needs to be a power of 2",
+        ),
+        (1 << 63, "min-cluster-size too large: 9223372036854775808 > 9223372036854775807"),
+    ],
+)
+def test_a_cluster_size_is_at_most_what_63_bits_hold(machine: Machine, size: int, text: str) -> None:
+    with pytest.raises(QmpError) as refusal:
+        backup(machine, x_perf={"min-cluster-size": size})
+    assert refusal.value.desc == text
+
+
 def test_a_guest_write_before_the_copy_reads_the_old_content_once(machine: Machine) -> None:
     backup(machine, "none")
     machine.drive("drive0").write(CLUSTER + 5, b"new")
@@ -261,6 +305,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"sync": "full", "job_id": "1"}, "Invalid job ID '1'"),
     ({"sync": "full", "speed": -1}, "Parameter 'speed' expects a non-negative value"),
     ({"sync": "full", "x_perf": {"max-workers": 0}}, "max-workers must be between 1 and 2147483647"),
+    ({"sync": "full", "x_perf": {"max-workers": 1 << 31}}, "max-workers must be between 1 and 2147483647"),
     ({"sync": "full", "x_perf": {"max-chunk": -1}}, "max-chunk must be zero (which means no limit) or positive"),
     (
         {"sync": "full", "x_perf": {"max-chunk": 4096}},

@@ -61,6 +61,44 @@ def test_an_active_commit_leaves_the_base_what_it_has_and_zeroes_what_is_zero_ab
     assert machine.drive("drive0").read(4 * CLUSTER, 2 * CLUSTER) == b"b" * CLUSTER + bytes(CLUSTER)
 
 
+def test_an_active_commit_leaves_the_base_without_the_backing_file_that_its_header_names():
+    machine = Machine()
+    for name, below in (("bottom", None), ("base", "bottom"), ("top", "base")):
+        machine.images.create(name, "qcow2", SIZE, backing=below, backing_format=below and "qcow2")
+    machine.images.lookup("bottom").write(0, b"b" * SIZE)
+    backing = {"driver": "qcow2", "node-name": "base", "backing": None, "file": {"driver": "file", "filename": "base"}}
+    machine.add_drive("drive0", machine.open_file("top", {"node-name": "top", "backing": backing}))
+    machine.qmp("block-commit", device="drive0", job_id="c")
+    machine.run_until_idle()
+    machine.qmp("job-complete", id="c")
+    machine.run_until_idle()
+    (inserted,) = [drive["inserted"] for drive in machine.qmp("query-block")]
+    assert (inserted["node-name"], inserted["backing_file_depth"]) == ("base", 0)
+    assert machine.drive("drive0").read(0, SIZE) == bytes(SIZE)
+
+
+@pytest.mark.parametrize("profile", ["7.2", "10.0", "11.1"])
+def test_an_active_commit_frees_what_is_zero_above(profile):
+    machine = chain(profile, base=(4, 5))
+    base = machine.images.lookup("base.qcow2")
+    machine.images.lookup("mid.qcow2").write_zeroes(5 * CLUSTER, CLUSTER)
+    machine.qmp("block-commit", device="drive0", job_id="c")
+    machine.run_until_idle()
+    assert [base.host_offset(cluster * CLUSTER) is None for cluster in (4, 5)] == [False, True]
+
+
+@pytest.mark.parametrize(("profile", "frees"), [("7.2", False), ("10.0", True), ("11.1", True)])
+def test_a_commit_frees_what_is_zero_above_since_10_0(profile, frees):
+    machine = chain(profile, base=(4, 5))
+    base = machine.images.lookup("base.qcow2")
+    places = [base.host_offset(cluster * CLUSTER) for cluster in (4, 5)]
+    machine.images.lookup("mid.qcow2").write_zeroes(5 * CLUSTER, CLUSTER)
+    machine.qmp("block-commit", device="drive0", top_node="mid", base_node="base", job_id="c")
+    machine.run_until_idle()
+    assert machine.drive("drive0").read(4 * CLUSTER, 2 * CLUSTER) == b"b" * CLUSTER + bytes(CLUSTER)
+    assert [base.host_offset(cluster * CLUSTER) for cluster in (4, 5)] == [places[0], None if frees else places[1]]
+
+
 def test_an_active_commit_is_ready_until_it_is_completed():
     machine = chain(middle=(1,), top=(2,))
     expected = bytearray(machine.images.read_chain("top.qcow2", 0, SIZE))

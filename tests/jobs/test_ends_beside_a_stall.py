@@ -110,3 +110,33 @@ def test_the_end_of_the_work_waits_for_nobody_if_the_end_of_the_job_comes_later(
     stall.release()
     machine.run_until_idle()
     assert [job["status"] for job in machine.qmp("query-jobs")] == ["pending"] * 2 * (not auto_finalize)
+
+
+STALLED: dict[str, tuple[str, dict[str, object], str]] = {
+    "backup": ("blockdev-backup", {"device": "drive0", "target": "t", "sync": "full"}, "t"),
+    "mirror": ("blockdev-mirror", {"device": "drive0", "target": "t", "sync": "full"}, "t"),
+    "commit": ("block-commit", {"device": "drive0", "top_node": "mid", "base_node": "base"}, "base"),
+    "stream": ("block-stream", {"device": "drive0"}, "top"),
+}
+
+
+@pytest.mark.parametrize("kind", STALLED)
+def test_once_it_is_released_a_drained_section_waits_for_a_request_like_any_other(kind: str) -> None:
+    machine, size = Machine(), 4 * 65536
+    for name, below in (("base", None), ("mid", "base"), ("top", "mid"), ("t", None)):
+        machine.images.create(name, "qcow2", size, backing=below)
+        file = {"driver": "blkdebug", "image": {"driver": "file", "filename": name}}
+        machine.add_node({"driver": "qcow2", "node-name": name, "file": file, **({"backing": below} if below else {})})
+    machine.images.lookup("mid").write(0, b"x" * size)
+    machine.add_drive("drive0", machine.graph.nodes["top"])
+    command, arguments, written = STALLED[kind]
+    machine.graph.nodes[written].breakpoints.set("write_aio", "A")
+    machine.qmp(command, job_id="j", **arguments)
+    machine.run_until_idle()
+    with pytest.raises(StalledError):
+        machine.qmp("transaction", actions=[])
+    machine.graph.nodes[written].breakpoints.remove("A")
+    machine.qmp("transaction", actions=[])
+    assert machine.graph.nodes[written].read(0, size) == b"x" * size
+    machine.run_until_idle()
+    assert [job["status"] for job in machine.qmp("query-jobs")] == (["ready"] if kind == "mirror" else [])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import errno
+from typing import Any, ClassVar
 
 import pytest
 
 from qbitsim.errors import QmpError
+from qbitsim.jobs.job import Job
+from qbitsim.jobs.txn import JobTxn
 from qbitsim.machine.machine import Machine
 
 HELD: dict[str, Any] = {"speed": 1, "x_perf": {"max-workers": 1, "max-chunk": 65536}}
@@ -117,6 +120,35 @@ def test_a_job_without_auto_finalize_waits_to_be_finalized(machine: Machine) -> 
     assert refusal(machine, "job-pause", id="j") == "Job 'j' in state 'pending' cannot accept command verb 'pause'"
     machine.qmp("job-finalize", id="j")
     assert said(machine)[-3:] == ["BLOCK_JOB_COMPLETED", "concluded", "null"]
+
+
+class Preparing(Job):
+    """A job without work that cannot be prepared if it is the second."""
+
+    kind = "preparing"
+    prepared: ClassVar[list[str]] = []
+
+    def _run(self) -> None:
+        self._finish(0)
+
+    def prepare(self) -> int:
+        self.prepared.append(self.id)
+        return errno.EIO if self.id == "second" else 0
+
+
+def test_of_a_group_no_more_is_prepared_once_a_job_cannot_be(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Preparing, "prepared", [])
+    group = JobTxn()
+    for job in [Preparing(machine.jobs, name, group) for name in ("first", "second", "third")]:
+        job.start()
+    machine.run_until_idle()
+    ends = [(each["data"]["device"], each["event"]) for each in machine.events.read(0) if "device" in each["data"]]
+    assert Preparing.prepared == ["third", "second"]
+    assert ends == [
+        ("third", "BLOCK_JOB_CANCELLED"),
+        ("second", "BLOCK_JOB_COMPLETED"),
+        ("first", "BLOCK_JOB_CANCELLED"),
+    ]
 
 
 def test_a_job_without_auto_dismiss_stays_until_it_is_dismissed(machine: Machine) -> None:

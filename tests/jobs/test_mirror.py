@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import combinations, compress, product
 
 import pytest
 from hypothesis import given
@@ -96,6 +97,44 @@ def test_write_blocking_copies_at_once():
     assert machine.images.compare("drive0.qcow2", "t.qcow2") is None
     with pytest.raises(QmpError, match="Change to copy mode 'background' is not implemented"):
         machine.qmp("block-job-change", id="m", type="mirror", copy_mode="background")
+
+
+@pytest.mark.parametrize("profile", ["7.2", "10.0"])
+@pytest.mark.parametrize(
+    ("policy", "status", "offset", "synced"),
+    [("ignore", "ready", CLUSTER, True), ("stop", "standby", 0, False), ("report", None, None, None)],
+)
+def test_a_write_that_does_not_get_to_the_target_is_copied_later_unless_that_ends_the_job(
+    profile, policy, status, offset, synced
+):
+    machine = made(profile)
+    start(machine, sync="none", copy_mode="write-blocking", on_source_error="enospc", on_target_error=policy)
+    machine.inject_error("t", "write", 28, once=True)
+    machine.drive("drive0").write(0, b"g" * CLUSTER)
+    assert (job(machine)["len"], job(machine)["offset"]) == (CLUSTER, 0)
+    machine.run_until_idle()
+    (error,) = [each["data"] for each in machine.events.read(0) if each["event"] == "BLOCK_JOB_ERROR"]
+    assert error == {"device": "m", "operation": "write", "action": policy}
+    shown = [(each["status"], each["offset"]) for each in machine.qmp("query-block-jobs")]
+    assert shown == ([(status, offset)] if status else [])
+    assert [each.get("actively-synced") for each in machine.qmp("query-block-jobs")] == (
+        [synced if profile == "10.0" else None] if status else []
+    )
+    assert machine.graph.nodes["t"].read(0, CLUSTER) == (b"g" if offset else b"\0") * CLUSTER
+
+
+@pytest.mark.parametrize(("profile", "clusters"), [("7.2", 2), ("10.0", 1)])
+def test_a_pause_while_something_is_in_flight_lets_one_more_piece_through_before_8_0(profile, clusters):
+    machine = made(profile, written=range(16))
+    options = {"sync": "full", "speed": 1, "buf_size": CLUSTER, "granularity": CLUSTER}
+    machine.qmp("blockdev-mirror", device="drive0", target="t", job_id="m", **options)
+    assert in_flight(machine) == [f"m: copy 0+{CLUSTER}"]
+    machine.qmp("job-pause", id="m")
+    machine.run_until_idle()
+    assert (job(machine)["status"], job(machine)["offset"]) == ("paused", CLUSTER)
+    machine.qmp("job-resume", id="m")
+    machine.run_until_idle()
+    assert (job(machine)["status"], job(machine)["offset"]) == ("running", clusters * CLUSTER)
 
 
 @pytest.mark.parametrize("kind", ["write", "write_zeroes"])
@@ -279,7 +318,7 @@ def test_nothing_is_begun_while_the_buffer_is_full():
 def test_a_write_of_zeroes_that_waits_at_a_breakpoint_is_made_again():
     machine = Machine()
     machine.add_disk("drive0", SIZE + 512)
-    machine.images.create("t.qcow2", "qcow2", SIZE + 512)
+    machine.images.create("t.qcow2", "qcow2", SIZE + 512).write(SIZE, b"o" * 512)
     file = {"driver": "blkdebug", "image": {"driver": "file", "filename": "t.qcow2"}}
     machine.add_node({"driver": "qcow2", "node-name": "t", "file": file})
     machine.qmp("human-monitor-command", command_line='qemu-io t "break write_aio A"')
@@ -288,6 +327,7 @@ def test_a_write_of_zeroes_that_waits_at_a_breakpoint_is_made_again():
     machine.jobs.jobs[0].stall.release()
     machine.run_until_idle()
     assert (job(machine)["status"], job(machine)["len"], job(machine)["offset"]) == ("ready", *[SIZE + 512] * 2)
+    assert machine.graph.nodes["t"].read(SIZE, 512) == bytes(512)
 
 
 def test_data_is_copied_by_the_mebibyte_and_zeroes_all_at_once():
@@ -313,6 +353,41 @@ def test_what_the_source_cannot_tell_is_copied(monkeypatch):
     dirty = MirrorDirty(nodes["node0"], nodes["node0"], CLUSTER, SIZE)
     monkeypatch.setattr(type(nodes["node0"]), "_status", fail)
     assert dirty.first_piece(0, SIZE, MirrorTarget(nodes["t"], unmap=True)) == (SIZE, "copy")
+
+
+def test_what_a_write_brings_to_the_target_at_once_is_what_the_job_has_not_to_copy_anyway():
+    """A model of take_write: bytes that were dirty stay so, or lie in chunks that are written whole."""
+    machine = Machine()
+    machine.add_disk("drive0", 4 * CLUSTER, node_name="node0")
+    dirty, quarter = (
+        MirrorDirty(machine.graph.nodes["node0"], machine.graph.nodes["node0"], CLUSTER, SIZE),
+        CLUSTER // 4,
+    )
+    for marked in product((False, True), repeat=4):
+        for first, last in combinations(range(17), 2):
+            dirty.bitmap.bits.clear_all()
+            for chunk in compress(range(4), marked):
+                dirty.mark(chunk * CLUSTER, 1)
+            offset, length = dirty.take_write(first * quarter, (last - first) * quarter)
+            whole = range(-(-first // 4), last // 4)
+            brought = [place for place in range(first, last) if not marked[place // 4] or place // 4 in whole]
+            assert list(range(offset // quarter, (offset + length) // quarter)) == brought
+            left = [chunk for chunk in compress(range(4), marked) if chunk not in whole]
+            assert list(dirty.bitmap.bits.indices()) == left
+
+
+def test_a_pause_that_is_over_before_all_in_flight_is_done_waits_for_it_all_the_same():
+    machine = Machine()
+    machine.add_disk("drive0", 12 << 20).write(0, b"s" * (12 << 20))
+    machine.qmp("drive-mirror", device="drive0", target="t", job_id="m", sync="full")
+    flying = in_flight(machine)
+    machine.qmp("job-pause", id="m")
+    machine.step()  # it was waiting for one of them, and now comes to a pause point
+    machine.qmp("job-resume", id="m")
+    for done in range(1, 10):
+        assert in_flight(machine) == flying[done:]
+        machine.step()
+    assert in_flight(machine) == ["m: copy 10485760+1048576", "m: copy 11534336+1048576"]
 
 
 def test_the_speed_limit_holds_for_a_ready_mirror_once_it_is_told_to_complete():
@@ -582,6 +657,31 @@ def test_what_a_guest_writes_after_it_was_told_to_complete_is_copied(profile):
     machine.run_until_idle()
     assert machine.drive("drive0").node.name == "t"
     assert machine.drive("drive0").read(5 * CLUSTER + 512, 512) == b"g" * 512
+
+
+def test_a_pause_that_comes_when_all_is_done_cannot_be_taken_back():
+    machine = made(written=(0,))
+    start(machine, auto_finalize=False)
+    machine.qmp("block-job-complete", device="m")
+    machine.qmp("job-pause", id="m")
+    machine.run_until_idle()
+    assert machine.qmp("query-jobs")[0]["status"] == "pending"
+    with pytest.raises(QmpError, match=r"^Job 'm' in state 'pending' cannot accept command verb 'resume'$"):
+        machine.qmp("job-resume", id="m")
+    machine.qmp("job-finalize", id="m")
+    assert (machine.qmp("query-jobs"), machine.drive("drive0").node.name) == ([], "t")
+
+
+def test_a_drained_section_waits_for_what_is_copied_because_a_guest_wrote_at_the_end():
+    machine = made(written=(0,))
+    is_told_to_complete(machine)
+    machine.drive("drive0").write(5 * CLUSTER, b"g" * CLUSTER)
+    machine.step()
+    assert machine.graph.nodes["t"].read(5 * CLUSTER, CLUSTER) == bytes(CLUSTER)
+    machine.qmp("transaction", actions=[])
+    assert machine.graph.nodes["t"].read(5 * CLUSTER, CLUSTER) == b"g" * CLUSTER
+    machine.run_until_idle()
+    assert machine.drive("drive0").node.name == "t"
 
 
 @pytest.mark.parametrize("profile", ["7.2", "10.0", "11.1"])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 
+from qbitsim.errors import QmpError
+from qbitsim.jobs.job import Job
 from qbitsim.jobs.states import TRANSITIONS, VERBS, JobVerb
+from qbitsim.machine.machine import Machine
 from qbitsim.qapi.job import JobStatus
 
 ALLOWED = {
@@ -24,6 +28,34 @@ ALLOWED = {
 @pytest.mark.parametrize("verb", ALLOWED)
 def test_a_verb_is_accepted_in_these_states_only(verb: str) -> None:
     assert {str(status) for status in VERBS[JobVerb(verb)]} == set(ALLOWED[verb].split())
+
+
+ASKED: dict[str, Callable[[Job], None]] = {
+    "cancel": lambda job: job.user_cancel(force=False),
+    "pause": Job.user_pause,
+    "resume": Job.user_resume,
+    "set-speed": lambda job: job.set_speed(0),
+    "change": lambda job: job.change("write-blocking"),
+    "complete": Job.user_complete,
+    "finalize": Job.user_finalize,
+    "dismiss": Job.user_dismiss,
+}
+
+
+@pytest.mark.parametrize("verb", ALLOWED)
+@pytest.mark.parametrize("command", ["drive-backup", "drive-mirror"])
+def test_a_job_refuses_a_verb_in_all_other_states(command: str, verb: str) -> None:
+    machine = Machine()
+    machine.add_disk("drive0", "1M")
+    machine.qmp(command, device="drive0", target="t", sync="none", job_id="j")
+    (job,) = machine.jobs.jobs
+    job.user_paused = True
+    for status in sorted({str(each) for each in JobStatus} - set(ALLOWED[verb].split())):
+        job.status = JobStatus(status)
+        with pytest.raises(QmpError) as refusal:
+            ASKED[verb](job)
+        assert refusal.value.desc == f"Job 'j' in state '{status}' cannot accept command verb '{verb}'"
+    assert (job.user_paused, job.cancelled, machine.jobs.jobs) == (True, False, [job])
 
 
 def test_there_is_a_row_for_every_verb_and_every_state() -> None:

@@ -311,6 +311,18 @@ def test_a_stream_that_cannot_read_ends_goes_on_or_stops_and_its_result_is_a_fai
     assert machine.graph.nodes["node0"].backing.name == "mid"
 
 
+def test_a_stream_ends_where_the_disk_does_and_not_where_its_backing_file_or_a_piece_ends():
+    machine = Machine()
+    machine.images.create("base.qcow2", "qcow2", 9 * CLUSTER).write(0, b"b" * 9 * CLUSTER)
+    machine.images.create("top.qcow2", "qcow2", 9 * CLUSTER + 512, backing="base.qcow2", backing_format="qcow2")
+    machine.add_drive("drive0", machine.open_file("top.qcow2", {"node-name": "node0"}))
+    machine.qmp("block-stream", device="drive0", job_id="j")
+    (end,) = [machine.until("BLOCK_JOB_COMPLETED")["data"]]
+    length = 9 * CLUSTER + 512
+    assert end == {"device": "j", "len": length, "offset": length, "speed": 0, "type": "stream"}
+    assert machine.drive("drive0").read(0, length) == b"b" * 9 * CLUSTER + bytes(512)
+
+
 def test_what_could_not_be_read_counts_for_the_speed_limit():
     machine = chain(base=range(16))
     machine.inject_error("base.qcow2", "read", 5, offset=CLUSTER)

@@ -23,6 +23,7 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
             "if stop - first > len(self._chunks):",
             "stop - first > len(self._chunks) -> (stop - first >= len(self._chunks))",
         ): "one of two ways of the same length",
+        ("if first < last:", "first < last -> (first <= last)"): "there is no chunk between them",
     },
     "qbitsim/bits/chunks.py": {
         (
@@ -34,6 +35,7 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
     "qbitsim/bits/iterator.py": {
         ("levels = 1", "1 -> 2"): "a word of one bit more at the top",
         ("end = limit if clear < 0 else clear", "clear < 0 -> (clear <= 0)"): "the bit in front of it is set",
+        ("end = limit if clear < 0 else clear", "0 -> 1"): "the bit in front of it is set",
         (
             "while first < stop and (found := bits.next_set(first, stop)) >= 0:",
             "first < stop -> (first <= stop)",
@@ -53,6 +55,8 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
     "qbitsim/block/node.py": {
         ("self._blocked_at = 0", "0 -> 1"): "read only after it was written",
         ("self._blocked_at = 0", "0 -> (-1)"): "read only after it was written",
+        ("longest, left = 0, [self]", "0 -> (-1)"): "no outage is shorter than none",
+        ("if len(roots) == 1 and (single := _single_file(roots[0])):", "0 -> (-1)"): "the only one",
     },
     "qbitsim/copying/ratelimit.py": {
         (
@@ -62,10 +66,31 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
         ("self._slice_start = self._dispatched = 0", "0 -> 1"): "read only after it was written",
         ("self._slice_start = self._dispatched = 0", "0 -> (-1)"): "read only after it was written",
     },
+    "qbitsim/copying/block_copy.py": {
+        (
+            "status = self.source.skip_filters().status(position, self.length - position)",
+            "self.length - position -> (self.length + position)",
+        ): "a status ends where its node does",
+    },
+    "qbitsim/copying/copy_call.py": {
+        ("self._position = 0", "0 -> 1"): "the first byte is in the same cluster",
+        ("self._position = task.end", "self._position = task.end -> pass"): "nothing is left to copy in front of it",
+    },
     "qbitsim/engine/events.py": {
         ("if cursor > self._trimmed:", "cursor > self._trimmed -> (cursor >= self._trimmed)"): "nothing is forgotten",
     },
+    "qbitsim/engine/scheduler.py": {
+        ("del self._ready[chosen]", "del self._ready[chosen] -> pass"): "what has run is left out at the next look",
+        (
+            "if self.policy is not first_in_first_out and any(not task.pending for task in ready):",
+            (
+                "self.policy is not first_in_first_out and any(not task.pending for task in ready) -> "
+                "(self.policy is not first_in_first_out or any((not task.pending for task in ready)))"
+            ),
+        ): "tasks that were cancelled are left out sooner",
+    },
     "qbitsim/jobs/backup.py": {
+        ("min_cluster_size: int = 0", "0 -> 1"): "a cluster is larger in any case",
         ("self.state.skip_unallocated = False", "False -> True"): "what it skips is no work any more",
         (
             "self.state.skip_unallocated = False",
@@ -80,6 +105,7 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
     },
     "qbitsim/jobs/mirror_dirty.py": {
         ("if first < last:", "first < last -> (first <= last)"): "an empty range has no bit",
+        ("source, offset = self._source, 0", "0 -> 1"): "the first byte is in the same chunk",
     },
     "qbitsim/jobs/commit.py": {
         (
@@ -89,6 +115,7 @@ SAME: dict[str, dict[tuple[str, str], str]] = {
     },
     "qbitsim/jobs/stream.py": {
         ("delay = self.limit.delay(now, length) if copied else 0", "0 -> (-1)"): "no sleep is shorter than none",
+        ("drop_filter(self.jobs.graph, filter_, filter_.children[0].node)", "0 -> (-1)"): "the only child",
     },
     "qbitsim/jobs/txn.py": {
         (

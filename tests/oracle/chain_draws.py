@@ -6,7 +6,7 @@ Jobs that copy more than one piece are held by `speed` 1 unless nothing else mov
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, ClassVar
 
 from draws import SETTLE, Arguments, Drawer, Step, look, qmp
 
@@ -14,8 +14,15 @@ CHAIN = ("base0", "mid0", "node0")
 TARGETS = ("target0", "target0", "target1")
 
 
-def chain_world(rng: random.Random) -> list[Step]:
-    """A chain of three images on drive0, another disk on drive1, and targets."""
+FILTERS = {"throttle": "file", "blkdebug": "image", "compress": "file"}
+"""Those that may stand between two layers, with the name of their child."""
+
+
+def chain_world(rng: random.Random, *, filtered: bool = False) -> list[Step]:
+    """A chain of three images on drive0, another disk on drive1, and targets.
+
+    :param filtered: filters stand between the layers, `fm` and `fb` above `mid0` and `base0`.
+    """
     size = rng.choice(("1M", "1M", "1000448"))
     base = rng.choice((size, size, "512k"))
     cluster = rng.choice(("64k", "64k", "64k", "4k"))
@@ -34,14 +41,18 @@ def chain_world(rng: random.Random) -> list[Step]:
             place, length = rng.randrange(0, 7) * 65536, rng.choice(("64k", "128k", "4k"))
             pattern = rng.choice(("0x41", "0x42", "0"))
             steps.append({"shell": ["qemu-io", "-c", f"write -q -P {pattern} {place} {length}", name]})
+    layers = ("src",) if filtered else ("src", "mid", "base")
     drives: list[Step] = [
-        {"if": "none", "id": "drive0", "driver": "qcow2", **_layers(("src", "mid", "base"), unmap)},
+        {"if": "none", "id": "drive0", "driver": "qcow2", **_layers(layers, unmap)},
         {"if": "none", "id": "drive1", "node-name": "node1", "file": "disk1.raw", "format": "raw"},
     ]
     blockdevs: list[Step] = [
         {"driver": "qcow2", "node-name": "target0", "file": {"driver": "file", "filename": "tgt0.qcow2"}, **unmap},
         {"driver": "raw", "node-name": "target1", "file": {"driver": "file", "filename": "tgt1.raw"}},
     ]
+    if filtered:
+        drives[0]["backing"] = "fm"
+        blockdevs += [node for name, below in (("base", None), ("mid", "fb")) for node in _filtered(rng, name, below)]
     server = qmp("nbd-server-start", addr={"type": "unix", "data": {"path": "nbd.sock"}})
     return [*steps, {"start": {"drives": drives, "blockdevs": blockdevs, "args": []}}, server]
 
@@ -62,12 +73,23 @@ def _layers(files: tuple[str, ...], more: Step) -> Step:
     return options
 
 
+def _filtered(rng: random.Random, name: str, below: str | None) -> list[Step]:
+    """A read-only layer and the filter above it."""
+    file = {"driver": "file", "filename": f"{name}.qcow2", "node-name": f"{name}-file"}
+    layer = {"driver": "qcow2", "node-name": f"{name}0", "file": file, "backing": below, "read-only": True}
+    driver = rng.choice(sorted(FILTERS))
+    more = {"throttle-group": "tg1"} if driver == "throttle" else {}
+    return [layer, {"driver": driver, "node-name": f"f{name[0]}", FILTERS[driver]: f"{name}0", **more}]
+
+
 class ChainDrawer(Drawer):
     """Draws steps for a machine with a chain."""
 
+    layers: ClassVar[tuple[str, ...]] = CHAIN
+
     def layer(self) -> str:
         """The name of a layer, rarely of something else."""
-        return self.node() if self.often(0.06) else self.rng.choice(CHAIN)
+        return self.node() if self.often(0.06) else self.rng.choice(self.layers)
 
     def _is_free(self) -> bool:
         """Whether no job moves by itself."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Collection, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from qbitsim.block.chain import status_above
+from qbitsim.block.chain import chain, status_above
 from qbitsim.block.filter import FilterNode
 from qbitsim.block.node import Node, downwards
 from qbitsim.drivers.copy_before_write import CopyBeforeWriteNode
@@ -29,31 +29,42 @@ Step = dict[str, Any]
 Records = list[dict[str, Any]]
 Actions = list[tuple[str, dict[str, Any]]]
 
-Scattered = Mapping[str, Collection[int]]
+Parts = list[tuple[int, int]]
+"""Ranges of bytes, each from its first to behind its last."""
+
+
+@dataclass
+class FilesSeen:
+    """What became of files in a scenario, which says more of them than their content.
+
+    :ivar compressed: those in which compressed data were seen.
+    :ivar scattered: of those to which a mirror or active commit copied several pieces at once, where pieces met.
+    :ivar zeroed: plain files in which a mirror zeroed what the guest did meanwhile.
+    """
+
+    compressed: set[str] = field(default_factory=set)
+    scattered: dict[str, set[int]] = field(default_factory=dict)
+    zeroed: set[str] = field(default_factory=set)
+
 
 CLUSTER = 65536
 """Bytes of a cluster of the disk."""
 
 
-def danger_before(
-    step: Step, machine: Machine, compressed: Collection[str] = (), scattered: Scattered = MappingProxyType({})
-) -> str | None:
+def danger_before(step: Step, machine: Machine, files: FilesSeen) -> str | None:
     """The same, of what can be known before the step.
-
-    :param compressed: the files that had compressed data.
-    :param scattered: of files to which a mirror has copied several pieces at once, where pieces met.
 
     In 7.2 the filter of a stream that is over has nothing below it, which the query does not expect.
     """
     if "write" in step or "io" in step:
         device = str(step.get("write", step.get("io"))[0])
-        if "io" in step and str(step["io"][1]).startswith("read") and _streams_nothing(step, device, machine):
+        if _streams_nothing(step, device, machine):
             return "a read of what no layer holds through the filter of a stream that has nothing to copy"
         return (
             _hangs(device, machine)
-            or _copies_too_far(device, machine)
+            or _copies_too_far(step, device, machine)
             or _ends_behind(step, device, machine)
-            or _spoils_a_cluster(device, machine, compressed)
+            or _spoils_a_cluster(device, machine, files.compressed)
             or _fails_among_others(step, device, machine)
             or _is_undefined(step, device, machine)
             or _passes_a_short_layer(step, device, machine)
@@ -64,9 +75,15 @@ def danger_before(
         return "a stop while jobs work on chains, which may end in it"
     if machine.profile.name == "7.2" and _reopens_below_a_backup(message, machine):
         return "a stream into a read-only layer that a backup looks into"
-    looks = any(_looks_at_places(*action, machine, scattered) for action in _actions(message))
+    if machine.profile.name == "7.2" and _lets_a_job_go_on(message, machine):
+        return "a limited stream below a throttle filter while that is drained"
+    looks = any(_looks_at_places(*action, machine, files.scattered) for action in _actions(message))
     if looks and not _is_refused(message, machine):
         return "a limited job on what a mirror has copied several pieces of at once"
+    if any(_looks_for_holes(*action, machine, files.zeroed) for action in _actions(message)):
+        return "a job on a plain file in which a mirror zeroed something"
+    if any(_names_a_filter(*action, machine) for action in _actions(message)):
+        return "a new image whose backing file is a filter"
     if _mirrors_past_a_threshold(message, machine):
         return "a threshold of what a mirror writes to"
     over = any(job.kind == "stream" and str(job.status) == "concluded" for job in machine.jobs.jobs)
@@ -87,7 +104,9 @@ def _actions(message: dict[str, Any]) -> Actions:
     return [(message["execute"], arguments)]
 
 
-def _looks_at_places(command: str, arguments: dict[str, Any], machine: Machine, scattered: Scattered) -> bool:
+def _looks_at_places(
+    command: str, arguments: dict[str, Any], machine: Machine, scattered: Mapping[str, set[int]]
+) -> bool:
     """A job with a speed stops where clusters do not follow each other in the file (qcow2_co_block_status, QEMU 10.0).
 
     What a mirror has in flight at a time finds its places in the order in which reading it ended: of 12 plays with
@@ -120,6 +139,26 @@ def _is_seen(layer: Node, above: list[Node], place: int) -> bool:
         and all(layer.status(side, 1).data for side in sides)
         and not any(each.status(side, 1).allocated for each in above for side in sides if side < each.length)
     )
+
+
+def _looks_for_holes(command: str, arguments: dict[str, Any], machine: Machine, zeroed: Collection[str]) -> bool:
+    """Whether a job asks for the holes of a file of which the host alone knows whether zeroes are some.
+
+    What was zeroed beside writes in flight may be on its way to the disk: 2 plays of QEMU 7.2 saw different holes.
+    """
+    if command not in _COPYING:
+        return False
+    layers = chain(_node(str(arguments.get("device")), machine))
+    return any(not layer.supports_backing and layer.filename in zeroed for layer in layers)
+
+
+def _names_a_filter(command: str, arguments: dict[str, Any], machine: Machine) -> bool:
+    """Whether QEMU opens a chain by a ``json:`` name with a filter in it, which may not have a place for all names."""
+    if command not in {"drive-backup", "drive-mirror"} or arguments.get("mode") == "existing":
+        return False
+    top = _node(str(arguments.get("device")), machine)
+    below = top.skip_filters().filter_or_cow if top is not None else None
+    return any(layer.is_filter and not layer.implicit for layer in chain(below))
 
 
 def _is_refused(message: dict[str, Any], machine: Machine) -> bool:
@@ -163,6 +202,20 @@ def _reopens_below_a_backup(message: dict[str, Any], machine: Machine) -> bool:
     return layer is not None and layer.read_only and any(_looks_into(layer, job) for job in backups)
 
 
+def _lets_a_job_go_on(message: dict[str, Any], machine: Machine) -> bool:
+    """Whether a throttle filter comes to what a limited stream or commit works on, or stands there at a reopening.
+
+    A throttle filter ends its drained section in a coroutine for which QEMU 7.2 waits (bdrv_drained_end, block/io.c),
+    so that the job may do a second piece between two drains: it does if it need not read where the first piece is.
+    """
+    limited = [job for job in machine.jobs.jobs if job.kind in {"stream", "commit"} and job.speed and _runs(job)]
+    used = [edge.node for job in limited for edge in job.edges]
+    reopens = message["execute"] == "blockdev-reopen"
+    adds = [arguments for command, arguments in _actions(message) if command == "blockdev-add"]
+    below = [_node(str(each.get("file")), machine) for each in adds if each.get("driver") == "throttle"]
+    return any(node in below or (reopens and node.driver == "throttle") for node in used)
+
+
 def _looks_into(layer: Node, backup: BackupJob) -> bool:
     """Whether a backup has to ask this layer for what it copies next: the ones above do not have it."""
     source, area = backup.state.source, backup.state.copy_bitmap.next_area(0, backup.state.length, 1)
@@ -175,7 +228,7 @@ def _mirrors_past_a_threshold(message: dict[str, Any], machine: Machine) -> bool
     """Of several pieces that a mirror has in flight any may be the first that is written behind the threshold."""
     command, arguments = message["execute"], message.get("arguments", {})
     top = _node(str(arguments.get("top-node", arguments.get("device"))), machine)
-    if command == "block-set-write-threshold":
+    if command == "block-set-write-threshold" and arguments.get("write-threshold"):
         mirrors = [job.target.node for job in machine.jobs.jobs if isinstance(job, MirrorJob)]
         return _node(str(arguments.get("node-name")), machine) in [
             node for target in mirrors for node in _written(target)
@@ -219,37 +272,54 @@ def _hangs(device: str, machine: Machine) -> str | None:
 def _streams_nothing(step: Step, device: str, machine: Machine) -> bool:
     """The filter looks for what the layers below hold down to the node itself, which is none of them.
 
-    Where no layer holds anything it comes to the end of the chain, and QEMU dies of it (cor_co_preadv_part).
+    Where no layer holds anything it comes to the end of the chain, and QEMU dies of it (cor_co_preadv_part). Of a
+    cluster of which it has found a part it makes a copy, in which it finds what follows.
     """
-    node = _node(device, machine)
-    while node is not None:
-        if isinstance(node, CopyOnReadNode) and node.bottom is node.skip_filters():
-            return _lacks_somewhere(node.skip_filters(), step)
-        node = node.filtered
-    return False
+    top = _node(device, machine)
+    return top is not None and any(
+        isinstance(node, CopyOnReadNode) and node.bottom is node.skip_filters() and _begins_nowhere(top, parts)
+        for node, parts in _reached(step, top)
+        if parts and (_is_read(step) or not _leaves_zeroes(top, parts))
+    )
 
 
-def _lacks_somewhere(node: Node, step: Step) -> bool:
-    """Whether a part of what is read is in no layer."""
-    place, end = int(str(step["io"][1]).split()[-2]), _end(step) or 0
-    while place < end <= node.length:
-        status = status_above(node, None, place, end - place)
-        if not status.allocated:
+def _begins_nowhere(top: Node, parts: Parts) -> bool:
+    """Whether no layer has what is read first of a cluster, in any cluster that is read."""
+    firsts: dict[int, int] = {}
+    for place, end in parts:
+        for cluster in range(place // CLUSTER, -(-min(end, top.length) // CLUSTER)):
+            firsts.setdefault(cluster, max(place, cluster * CLUSTER))
+    return any(not status_above(top, None, first, 1).allocated for first in firsts.values())
+
+
+def _leaves_zeroes(top: Node, parts: list[tuple[int, int]]) -> bool:
+    """Whether a write need not read what it leaves of its clusters, as that is known to be zeroes.
+
+    (is_zero_cow, block/qcow2.c, 10.0)
+    """
+    return not any(_has_data(top, *part) for part in parts)
+
+
+def _has_data(top: Node, place: int, end: int) -> bool:
+    """Whether a part of the range has bytes to read in any layer."""
+    end = min(end, top.length)
+    while place < end:
+        status = status_above(top, None, place, end - place)
+        if status.data:
             return True
         place += status.length
     return False
 
 
-def _copies_too_far(device: str, machine: Machine) -> str | None:
+def _copies_too_far(step: Step, device: str, machine: Machine) -> str | None:
     """QEMU copies old data behind the end of a target that is shorter than the disk, and dies of it."""
-    node = _node(device, machine)
-    while node is not None:
+    node, end = _node(device, machine), _end(step)
+    while node is not None and end is not None and not _is_read(step):
         target = node.child("target")
-        state = node.copy_state if isinstance(node, CopyBeforeWriteNode) else None
-        copied = max(node.length, state.length) if state is not None else node.length
-        if target is not None and target.node.length < copied:
+        unit = node.copy_state.cluster_size if isinstance(node, CopyBeforeWriteNode) and node.copy_state else 1
+        if target is not None and target.node.length < min(end + -end % unit, node.length):
             return "a request through copy-before-write to a shorter target"
-        node = node.filtered or node.backing
+        node = node.filtered
     return None
 
 
@@ -306,15 +376,11 @@ def _fails_among_others(step: Step, device: str, machine: Machine) -> str | None
 
 def _is_undefined(step: Step, device: str, machine: Machine) -> str | None:
     """QEMU leaves the reader's buffer as it is, which may be for what a write leaves of a cluster."""
-    top = node = _node(device, machine)
-    while node is not None:
-        if isinstance(node, NullNode):
-            undefined = not node.read_zeroes and any(
-                _is_missing(top or node, node, *part) for part in _parts_read(step)
-            )
-            return "reading what a null node without read-zeroes holds" if undefined else None
-        passed_on = node.children[0].node if node.driver == "raw" and node.children else None
-        node = passed_on or node.filtered or node.backing
+    top = _node(device, machine)
+    for node, parts in _reached(step, top):
+        undefined = isinstance(node, NullNode) and not node.read_zeroes
+        if undefined and any(_is_missing(top or node, node, *part) for part in parts):
+            return "reading what a null node without read-zeroes holds"
     return None
 
 
@@ -323,14 +389,29 @@ def _passes_a_short_layer(step: Step, device: str, machine: Machine) -> str | No
 
     So it is, too, if the buffer is for what a write to a part of a cluster leaves of it (cor_co_preadv_part, 10.0).
     """
-    top = node = _node(device, machine)
-    while node is not None:
+    top = _node(device, machine)
+    for node, parts in _reached(step, top):
         below = node.skip_filters().backing_chain_next
         short = isinstance(node, CopyOnReadNode) and node.bottom is not None and below is not None
-        if short and top is not None and any(_is_read_behind(top, below, *part) for part in _parts_read(step)):
+        if short and top is not None and any(_is_read_behind(top, below, *part) for part in parts):
             return "a request behind the end of a layer below the filter of a stream"
-        node = node.filtered or node.backing
     return None
+
+
+def _reached(step: Step, top: Node | None) -> Iterator[tuple[Node, Parts]]:
+    """The nodes that a request goes through, from the top, each with what is read of it.
+
+    A write reads nothing before it has come to a format, or to a filter that makes copies of old data.
+    """
+    node, parts = top, _parts_read(step) if _is_read(step) else []
+    while node is not None:
+        yield node, parts
+        passed_on = node.filtered or (node.children[0].node if node.driver == "raw" and node.children else None)
+        if isinstance(node, CopyBeforeWriteNode) and (end := _end(step)) is not None:
+            parts = [(_begin(step), end)]
+        elif passed_on is None:
+            parts = _parts_read(step)
+        node = passed_on or node.backing
 
 
 def _is_read_behind(top: Node, below: Node | None, place: int, end: int) -> bool:
@@ -350,15 +431,19 @@ def _is_missing(top: Node, below: Node, place: int, end: int) -> bool:
     return False
 
 
-def _parts_read(step: Step) -> list[tuple[int, int]]:
-    """What is read for a request: all of it, or for a write what it leaves of clusters."""
+def _parts_read(step: Step) -> Parts:
+    """What a format reads from below for a request: all of it, or for a write what it leaves of clusters."""
     end = _end(step)
-    if end is None:
+    if end is None or ("io" in step and str(step["io"][1]).startswith("discard")):
         return []
     begin = _begin(step)
-    if "io" in step and str(step["io"][1]).startswith("read"):
+    if _is_read(step):
         return [(begin, end)]
     return [(begin - begin % CLUSTER, begin), (end, end + -end % CLUSTER)]
+
+
+def _is_read(step: Step) -> bool:
+    return "io" in step and str(step["io"][1]).startswith("read")
 
 
 def _begin(step: Step) -> int:

@@ -160,7 +160,7 @@ class Duel:
         """Let the emulator play a step; say why the step is left out, if it is."""
         asks = "qmp" in step or "second" in step or "write" in step or "io" in step
         if asks:
-            reason = danger_before(step, self.machine, self.player.compressed, self.player.scattered)
+            reason = danger_before(step, self.machine, self.player.files)
             if reason is not None:
                 return reason
         seen = len(self.player.records)

@@ -24,9 +24,9 @@ QUERIES = (
 REPORTS = ("info block", "info block -v", "info block -n", "info block-jobs", "info snapshots", "info status")
 
 
-def graph_world(rng: random.Random) -> list[Step]:
-    """The world of the chain and more nodes."""
-    *images, start, server = chain_world(rng)
+def graph_world(rng: random.Random, *, filtered: bool = False) -> list[Step]:
+    """The world of the chain and more nodes; ``filtered`` as there."""
+    *images, start, server = chain_world(rng, filtered=filtered)
     more = [
         ["-f", "qcow2", "-o", f"cluster_size={rng.choice(('64k', '64k', '128k', '4k'))}", "extra.qcow2", "1M"],
         ["-f", "raw", "small0.raw", "256k"],
@@ -319,3 +319,14 @@ class GraphDrawer(ChainDrawer):
                 if key in step and made:
                     step[key] = [self.rng.choice(made), *step[key][1:]]
         return steps
+
+
+def filtered_world(rng: random.Random) -> list[Step]:
+    """The world of the graph with filters between the layers of the chain."""
+    return graph_world(rng, filtered=True)
+
+
+class FilteredDrawer(GraphDrawer):
+    """Draws steps for a machine whose chain has filters."""
+
+    layers = ("base0", "fb", "mid0", "fm", "node0")

@@ -8,7 +8,7 @@ from typing import Any
 
 from chain_draws import ChainDrawer, chain_world
 from draws import Drawer, world
-from graph_draws import GraphDrawer, graph_world
+from graph_draws import FilteredDrawer, GraphDrawer, filtered_world, graph_world
 
 World = Callable[[random.Random], list[dict[str, Any]]]
 
@@ -16,4 +16,5 @@ KINDS: dict[str, tuple[World, type[Drawer]]] = {
     "plain": (world, Drawer),
     "chain": (chain_world, ChainDrawer),
     "graph": (graph_world, GraphDrawer),
+    "filtered": (filtered_world, FilteredDrawer),
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from dangers import FilesSeen
+
 from qbitsim.block.chain import status_above
 from qbitsim.block.node import Node
 from qbitsim.drivers.qcow2 import Qcow2Node
@@ -23,15 +25,13 @@ class TwoMonitors(Player):
     """Plays the steps of scenarios, and ``{"second": {...}}``: a message of the client of the second monitor.
 
     :ivar second_records: what that client saw since its first question.
-    :ivar compressed: the files in which compressed data were seen.
-    :ivar scattered: of files to which a mirror or active commit copied several pieces at once, where pieces met.
+    :ivar files: what became of files.
     """
 
     def __init__(self, release: str | Profile) -> None:
         super().__init__(release)
         self.second_records: list[Step] = []
-        self.compressed: set[str] = set()
-        self.scattered: dict[str, set[int]] = {}
+        self.files = FilesSeen()
         self._second: Session | None = None
 
     def play(self, steps: list[Step]) -> list[Step]:
@@ -43,6 +43,8 @@ class TwoMonitors(Player):
                 super().play([step])
             self._read_second()
             self._note_files()
+            if "-z" in str(step.get("io")):
+                self.files.zeroed.update(self._mirrored_files())
             if "settle" in step:
                 self.second_records.append({"type": "settled"})
         return self.records
@@ -59,12 +61,18 @@ class TwoMonitors(Player):
             return
         for node in self.machine.graph.nodes.values():
             if isinstance(node, Qcow2Node) and node.image.layout.active.packed:
-                self.compressed.add(node.filename)
+                self.files.compressed.add(node.filename)
         for job in self.machine.jobs.jobs:
             placed = _placed(job, self.machine) if isinstance(job, MirrorJob) else []
             if len(placed) > 1:
                 ends = {each for offset, length in placed for each in (offset, offset + length)}
-                self.scattered.setdefault(job.target.node.skip_filters().filename, set()).update(ends)
+                self.files.scattered.setdefault(job.target.node.skip_filters().filename, set()).update(ends)
+
+    def _mirrored_files(self) -> list[str]:
+        """The plain files to which mirrors copy writes at once."""
+        jobs = self.machine.jobs.jobs if self.machine is not None else []
+        targets = [job.target.node for job in jobs if isinstance(job, MirrorJob) and job.copy_mode == "write-blocking"]
+        return [target.filename for target in targets if not target.skip_filters().supports_backing]
 
     def _ask_second(self, message: Step) -> None:
         machine = self._machine()

@@ -98,6 +98,7 @@ def test_nothing_is_imported_that_create_does_not_use(folder: Path) -> None:
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "qbitsim.qemu_img.run" in imported
     unwanted = {"argparse", "asyncio", "dataclasses", "enum", "inspect", "json", "re", "site", "socket", "typing"}
+    unwanted |= {"contextlib", "functools", "importlib", "warnings"}
     folders = {"bits", "block", "commands", "drivers", "jobs", "machine", "qapi", "qmp"}
     assert not imported & (unwanted | {f"qbitsim.{each}" for each in folders})
 
@@ -108,9 +109,18 @@ def test_nothing_is_imported_that_reading_a_disk_does_not_use(folder: Path) -> N
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "qbitsim.qemu_io.run" in imported
     unwanted = {"argparse", "asyncio", "ctypes", "dataclasses", "datetime", "enum", "inspect", "json", "pathlib"}
-    unwanted |= {"re", "socket", "typing"}
-    folders = {"commands", "copying", "jobs", "machine", "nbd", "qemu_img", "qmp"}
+    unwanted |= {"bitarray", "contextlib", "functools", "importlib", "re", "socket", "typing", "warnings"}
+    folders = {"bits", "commands", "copying", "jobs", "machine", "nbd", "qemu_img", "qmp"}
     assert not imported & (unwanted | {f"qbitsim.{each}" for each in folders})
+
+
+def test_help_is_given_without_a_machine(folder: Path) -> None:
+    argv = [sys.executable, "-IS", "-X", "importtime", folder / "qemu-system-x86_64", "-machine", "help"]
+    done = subprocess.run(argv, capture_output=True, check=True, text=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "qbitsim.programs.qemu_system.plan" in imported
+    unwanted = {"commands.offered", "drivers", "images", "jobs", "machine", "serving"}
+    assert not imported & ({"asyncio", "socket"} | {f"qbitsim.{each}" for each in unwanted})
 
 
 def test_output_that_nobody_reads_is_lost_without_a_word(folder: Path) -> None:

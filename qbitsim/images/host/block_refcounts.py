@@ -34,12 +34,11 @@ class BlockRefcounts(Refcounts):
     :ivar raised: of the blocks that have changed since they were written: by how much each count has risen, without
         regard to falls; a block of which none has is left out.
     :ivar fallen: the blocks in which some count has fallen since then.
-    :ivar has_freed: whether some cluster has become free since then.
     :ivar discarded: clusters that the host is to have back as soon as nothing in the file leads there.
     """
 
     __slots__ = (
-        *("_bits", "_file", "_full", "_stop", "_trusted", "_unit", "cache", "fallen", "has_freed", "in_file"),
+        *("_bits", "_file", "_full", "_stop", "_trusted", "_unit", "cache", "fallen", "in_file"),
         *("discarded", "raised"),
     )
 
@@ -53,7 +52,6 @@ class BlockRefcounts(Refcounts):
         self._trusted: dict[int, set[int]] = {}  # see expect_in_use
         self.raised: dict[int, array[int]] = {}
         self.fallen: set[int] = set()
-        self.has_freed = False
         self.discarded = Spans()
 
     @property
@@ -101,7 +99,6 @@ class BlockRefcounts(Refcounts):
         self.cache.changed.clear()
         self.raised.clear()
         self.fallen.clear()
-        self.has_freed = False
 
     # -- counts
 
@@ -171,13 +168,9 @@ class BlockRefcounts(Refcounts):
             before = block[low:high]
             block[low:high] = array(block.typecode, [count - 1 if count else 0 for count in before])
             if 1 in before:
-                self._note_freed(number)
+                self._full.discard(number)
                 freed = number * self._per_block + low + before.index(1) if freed is None else freed
         return freed
-
-    def _note_freed(self, number: int) -> None:
-        self.has_freed = True
-        self._full.discard(number)
 
     def set(self, cluster: int, count: int) -> None:
         """As of every file."""
@@ -190,7 +183,7 @@ class BlockRefcounts(Refcounts):
         elif count < before:
             self.fallen.add(number)
             if not count:
-                self._note_freed(number)
+                self._full.discard(number)
 
     def note_discarded(self, first: int, stop: int) -> None:
         """As of every file."""
@@ -204,7 +197,6 @@ class BlockRefcounts(Refcounts):
         """As :meth:`.TableCache.undo`."""
         self.cache.undo()
         self.fallen |= self.cache.changed  # the file may count more
-        self.has_freed = bool(self.fallen)
         self._full.clear()
 
     def with_bits(self, bits: int, blocks: Mapping[int, int]) -> BlockRefcounts:

@@ -7,7 +7,6 @@ tables (:class:`.CachedTables`); a :class:`PlacedContent` has nothing of its own
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
 
 from qbitsim.files.failures import io_error
 from qbitsim.images.content import Content, Kind, zero_block
@@ -16,6 +15,7 @@ from qbitsim.images.qcow2.structures import COMPRESSED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from qbitsim.files.tree import ByteFile

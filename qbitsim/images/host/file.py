@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from qbitsim.errors import UnsupportedError
 from qbitsim.files.locks import Locks
 from qbitsim.files.permissions import ALL, RESIZE, WRITE, WRITE_UNCHANGED
@@ -11,6 +9,7 @@ from qbitsim.images.host.plain import HostRawImage
 from qbitsim.images.host.qcow2 import HostQcow2Image
 from qbitsim.images.image_file import ImageFile
 from qbitsim.images.qcow2.loading import image_options, look_up_file, take_parsed
+from qbitsim.light_library import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,9 +14,6 @@ from __future__ import annotations
 import errno
 import sys
 from array import array
-from collections.abc import Collection, Iterator, MutableMapping
-from functools import reduce
-from operator import or_
 
 from qbitsim.files.failures import io_error
 from qbitsim.images.content import Kind
@@ -25,9 +22,11 @@ from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.structures import COMPRESSED, COPIED, OFFSET_MASK, ZERO
 from qbitsim.images.qcow2.tables import Packed, Tables, packed_span
+from qbitsim.light_library import MutableMapping, or_, reduce
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
     from typing import TypeVar
 
     from qbitsim.files.tree import ByteSource
@@ -111,10 +110,11 @@ class CachedTables(Tables):
 
     :param cache: the L2 tables of the file.
     :ivar unsettled: guest clusters of which the disk does not read as their entries say -> the entries that say it.
+    :ivar placed_zeroes: ZERO clusters that the request under way has given places -> their entries without.
     :ivar l1_changed: the numbers of the L2 tables that came, went or moved since the L1 table was written.
     """
 
-    __slots__ = ("cache", "l1_changed", "unsettled")
+    __slots__ = ("cache", "l1_changed", "placed_zeroes", "unsettled")
 
     most_new = 1 << 22
 
@@ -123,6 +123,7 @@ class CachedTables(Tables):
         self.l2 = {}
         self.cache = cache
         self.unsettled: dict[int, int] = {}
+        self.placed_zeroes: dict[int, int] = {}
         self.l1_changed: set[int] = set()
         self.places, self.packed = _Places(self), _PackedClusters(self)
 
@@ -147,9 +148,9 @@ class CachedTables(Tables):
         return self.entry(guest)
 
     def unsettled_slices(self) -> dict[int, dict[int, int]]:
-        """The slices with entries that the disk does not read as yet: of each, index -> the entry that it reads as."""
+        """The slices with entries that lead to where no data are yet: of each, index -> the entry without."""
         found: dict[int, dict[int, int]] = {}
-        for guest, entry in self.unsettled.items():
+        for guest, entry in (*self.unsettled.items(), *self.placed_zeroes.items()):
             number, index = divmod(guest, self.cache.per_table)
             piece, index = divmod(index, self.cache.per_slice)
             found.setdefault(self.l2[number] * self.cache.in_table + piece, {})[index] = entry
@@ -250,6 +251,7 @@ class CachedTables(Tables):
         if self.kind(now) is Kind.ZERO and entry & OFFSET_MASK and not entry & COMPRESSED:
             entry |= ZERO
             self.unsettled.pop(guest, None)
+            self.placed_zeroes[guest] = self.entry(guest)
         elif self.place_of(now) == self.place_of(entry):
             entry = now  # it was put back
             self.unsettled.pop(guest, None)
@@ -371,6 +373,7 @@ class CachedTables(Tables):
         """A cluster reads as what is at its place from now on."""
         entry = self.entry(guest)
         self.unsettled.pop(guest, None)
+        self.placed_zeroes.pop(guest, None)
         if entry & ZERO and not entry & COMPRESSED:
             self.set_entry(guest, entry & ~ZERO)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 from qbitsim.files.failures import StepError, step
 from qbitsim.images.content import Content, Kind, Reader
 from qbitsim.images.file_bytes import BytesContent
@@ -13,6 +11,8 @@ from qbitsim.sizes import SECTOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from qbitsim.files.tree import OpenFile
     from qbitsim.images.host.file import HostImageFile
     from qbitsim.images.image import Image, Preallocation

@@ -1,14 +1,11 @@
 """A qcow2 image in a file of the host.
 
 Data are in the file at once, at the places that the layout gives them. Tables, refcounts and the bitmap directory are
-written by :meth:`HostQcow2Image.save`: when the disk is flushed, an L2 table is made, the file is closed, and before a
-cluster that was freed is used again.
+written by :meth:`HostQcow2Image.save`: when the disk is flushed, an L2 table is made and the file is closed. Otherwise
+:class:`.WriteOrder` tells when L2 tables, or refcounts, must be in the file.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
 
 from qbitsim.files.failures import step
 from qbitsim.images.host.block_refcounts import BlockRefcounts
@@ -20,10 +17,12 @@ from qbitsim.images.qcow2.allocator import TABLE_ENTRY, Allocator
 from qbitsim.images.qcow2.image import Qcow2Image, is_cached
 from qbitsim.images.qcow2.layout import HostLayout
 from qbitsim.images.qcow2.packing import packed_length
+from qbitsim.light_library import contextmanager, nullcontext
 from qbitsim.records import changed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from qbitsim.images.content import Content, Reader
@@ -80,10 +79,12 @@ class HostQcow2Image(Qcow2Image):
             file.write_at(unit, bytes(2 * unit))
         with step("Could not resize image"), step("Failed to grow the L1 table"):
             self.save()
+        self._layout.clusters.order = self._writer.order
 
     def take_up(self) -> None:
         """The image was loaded from its file."""
         self._writer.take_up()
+        self._layout.clusters.order = self._writer.order
         counts = self._layout.clusters.counts
         assert isinstance(counts, BlockRefcounts)
         counts.expect_in_use(self._held())
@@ -99,10 +100,21 @@ class HostQcow2Image(Qcow2Image):
             held.update(tables.l2.values())
         return {cluster for cluster in held if cluster < end}
 
+    @property
+    def layout(self) -> HostLayout:
+        """As every qcow2 image; all is placed at once."""
+        return self._layout
+
     # -- what is in the file
 
     def keep_tables(self) -> None:
         """As every qcow2 image; what is in the file can be read there."""
+
+    def tables_written(self) -> None:
+        """As every qcow2 image; :meth:`save` writes them."""
+
+    def release_tables(self) -> None:
+        """As every qcow2 image."""
 
     def lose_unsaved_tables(self) -> None:
         """As every qcow2 image."""
@@ -154,17 +166,16 @@ class HostQcow2Image(Qcow2Image):
         try:
             start, filled = self._filled_up(offset, data, below)
         except OSError:
-            with self.placing():
-                self._place_in_vain(offset, len(data))
+            self._write_in_vain(offset, data, below)
             raise
-        with self.placing(freely=not (self._writer.has_freed and self._has_places(offset, len(data)))) as layout:
+        with self.placing() as layout:
             layout.write(
                 *self._touched(start, len(filled)), self._storing(start, filled), self._writer.write_within_request
             )
 
-    def _has_places(self, offset: int, length: int) -> bool:
-        """Whether all clusters of a range can be written where they are."""
-        return all(self._layout.is_own(guest) for guest in range(*self._touched(offset, length)))
+    def _place_in_vain(self, offset: int, length: int) -> None:
+        with self.placing():
+            super()._place_in_vain(offset, length)
 
     def _storing(self, offset: int, data: bytes) -> Callable[[int, int, Part], None]:
         """What writes the parts of a request."""
@@ -207,16 +218,11 @@ class HostQcow2Image(Qcow2Image):
         return self._layout.is_own(guest) and guest not in tables.unsettled and tables.holds_data(guest)
 
     def takes_compressed(self, offset: int) -> bool:
-        """As every qcow2 image; a copy of a table that a snapshot shares is in the file at once, as one that is new."""
-        table = offset // self.cluster_size * TABLE_ENTRY // self.cluster_size
-        before = self.layout.active.l2.get(table)
+        """As every qcow2 image."""
         with self.placing():
-            found = super().takes_compressed(offset)
-        if before not in {None, self.layout.active.l2[table]}:
-            self._writer.write()
-        return found
+            return super().takes_compressed(offset)
 
-    def write_compressed(self, offset: int, data: bytes) -> None:
+    def write_compressed(self, offset: int, data: bytes) -> int:
         """As every qcow2 image."""
         unit = self.cluster_size
         guest, block = offset // unit, data.ljust(unit, b"\0")
@@ -230,6 +236,7 @@ class HostQcow2Image(Qcow2Image):
             except OSError:
                 layout.give_up_packed(guest)
                 raise
+        return length
 
     def write_zeroes(
         self,
@@ -280,23 +287,22 @@ class HostQcow2Image(Qcow2Image):
         return False
 
     @contextmanager
-    def placing(self, *, freely: bool = True) -> Iterator[HostLayout]:
+    def placing(self) -> Iterator[HostLayout]:
         """As every qcow2 image.
 
-        What was freed before is free in the file, too, before it can be used again. Where an L2 table is made, the
-        tables are written down, as QEMU does (l2_allocate, block/qcow2-cluster.c, 10.0).
-
-        :param freely: clusters may be taken.
+        Where an L2 table is made, the tables are written down, as QEMU does (l2_allocate, block/qcow2-cluster.c, 10.0).
+        What is freed goes back to the host at once, whatever the tables in the file say (qcow2_process_discards).
         """
-        if freely and self._writer.has_freed:
+        if self._writer.is_unsure:
             self._writer.write()
-            self._writer.discard()
         try:
             yield self._layout
         finally:
             self._layout.settle(self.content)
-        if self._writer.lacks_tables or self._writer.is_crowded:
+            self.content.tables.placed_zeroes.clear()
+        if self._writer.order.table_made or self._writer.is_crowded:
             self._writer.write()
+        self._writer.discard()
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -306,6 +312,7 @@ class HostQcow2Image(Qcow2Image):
         layout, content, snapshots = before.copy(same_file=True), self.content.clone(), list(self.snapshots)
         bitmaps, preallocated = [bitmap.copy() for bitmap in self.bitmaps], self._preallocated_end
         bits = self.refcount_bits
+        before.clusters.order = None  # all is written together
         try:
             yield
         except OSError:
@@ -314,6 +321,8 @@ class HostQcow2Image(Qcow2Image):
             self._layout, self.content, self.snapshots, self.bitmaps = layout, content, snapshots, bitmaps
             self._use_tables(layout)
             raise
+        finally:
+            self._layout.clusters.order = self._writer.order
         self._writer.end(before)
 
     def _use_tables(self, layout: HostLayout) -> None:

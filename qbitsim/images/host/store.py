@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
 
 from qbitsim.errors import UnsupportedError
 from qbitsim.files.host import HostFile, HostFolder
@@ -13,6 +12,7 @@ from qbitsim.images.host.file import HostImageFile
 from qbitsim.images.host.plain import HostRawImage
 from qbitsim.images.pages import FILE_PAGE
 from qbitsim.images.store import ImageStore, LockConflictError
+from qbitsim.light_library import suppress
 from qbitsim.sizes import SECTOR
 
 TYPE_CHECKING = False

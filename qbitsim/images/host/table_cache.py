@@ -8,7 +8,10 @@ until it was written, which is up to its user: :attr:`TableCache.is_crowded` say
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOM = 12 << 20
 """So many bytes of tables a cache keeps."""

@@ -7,14 +7,15 @@ it stops half-way, the file has leaked clusters at worst.
 from __future__ import annotations
 
 from array import array
-from contextlib import suppress
 
 from qbitsim.images.host.block_refcounts import BlockRefcounts
+from qbitsim.images.host.write_order import WriteOrder
 from qbitsim.images.qcow2 import rendering, structures
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.image import is_cached
 from qbitsim.images.qcow2.structures import COMPRESSED, COPIED, OFFSET_MASK, with_refcounts
 from qbitsim.images.spans import Spans
+from qbitsim.light_library import contextmanager, suppress
 from qbitsim.sizes import SECTOR
 
 TYPE_CHECKING = False
@@ -38,6 +39,7 @@ class TableWriter:
 
     :param file: open; for writing when something is to be written.
     :ivar bytes: the file.
+    :ivar order: tells when only a part is written.
     """
 
     __slots__ = (
@@ -53,11 +55,12 @@ class TableWriter:
             "_saved",
             "_structures",
         ),
-        *("_tables", "_undoable", "bytes"),
+        *("_undoable", "bytes", "order"),
     )
 
     def __init__(self, image: HostQcow2Image, file: OpenFile) -> None:
         self.bytes = file
+        self.order = WriteOrder(image, self)
         self._image = image
         self._structures: dict[str, tuple[int, bytes]] = {}  # what the file has of those that are always compared
         self._blocks: dict[int, int] = {}  # the refcount blocks in the file
@@ -65,7 +68,6 @@ class TableWriter:
         self._bitmaps: dict[str, BitmapPlace] = {}
         self._roomy: set[int] = set()  # refcount blocks for which there is room, which are not written yet
         self._saved: set[int] = set()  # where the L1 tables of the snapshots in the file begin
-        self._tables = 0  # how many L2 tables the file has
         self._l1 = 0, 0  # where the file has the L1 table
         self._everything = False
         self._undoable = False
@@ -81,18 +83,23 @@ class TableWriter:
 
     def _note_written(self, layout: HostLayout) -> None:
         """The file has all that the image says."""
-        tables, counts = self._cached(layout), self._counts(layout)
+        tables = self._cached(layout)
         tables.cache.slices.changed.intersection_update(self._hidden)
         tables.l1_changed.clear()
-        counts.forget_changes()
-        self._blocks = dict(layout.clusters.blocks)
-        counts.in_file = self._blocks
+        self._counts(layout).forget_changes()
+        self._note_blocks(layout)
         self._refcount_bits = layout.clusters.refcount_bits
-        self._roomy.clear()
         self._saved = {saved.l1[0] for saved in layout.snapshots.saved}
-        self._tables, self._l1 = len(tables.l2), tables.l1
+        self._l1 = tables.l1
         self._bitmaps = dict(layout.bitmaps.by_name)
         self._everything = False
+        self.order.save()
+
+    def _note_blocks(self, layout: HostLayout) -> None:
+        """The file has all refcount blocks."""
+        self._blocks = dict(layout.clusters.blocks)
+        self._counts(layout).in_file = self._blocks
+        self._roomy.clear()
 
     @staticmethod
     def _cached(layout: HostLayout) -> CachedTables:
@@ -105,9 +112,9 @@ class TableWriter:
         return layout.clusters.counts
 
     @property
-    def has_freed(self) -> bool:
-        """Whether clusters are free that the tables in the file may still refer to."""
-        return self._counts(self._image.layout).has_freed
+    def is_unsure(self) -> bool:
+        """Whether something was taken back of which the file may have a part."""
+        return self._everything
 
     @property
     def is_crowded(self) -> bool:
@@ -138,11 +145,6 @@ class TableWriter:
         self._counts(layout).undo()
         self._everything = True
 
-    @property
-    def lacks_tables(self) -> bool:
-        """Whether there are L2 tables that the file does not have."""
-        return len(self._image.layout.active.l2) > self._tables
-
     def make_room(self, tables: Iterable[int]) -> None:
         """Let the file have room for new L2 tables and refcount blocks before data take it.
 
@@ -161,11 +163,34 @@ class TableWriter:
 
     def write_within_request(self) -> None:
         """Write what has changed, but for entries that lead to places whose data are not there yet."""
+        with self._hiding():
+            self.write()
+
+    @contextmanager
+    def _hiding(self) -> Iterator[None]:
         self._hidden = self._cached(self._image.layout).unsettled_slices()
         try:
-            self.write()
+            yield
         finally:
             self._hidden = {}
+
+    def write_tables(self) -> None:
+        """Write the L2 tables within a request; all that they lead to is counted in the file."""
+        with self._hiding():
+            self._write_l2_tables(self._image.layout)
+
+    def write_refcounts(self) -> None:
+        """Write the refcounts; of a request whose entries the file does not have yet, only those that have grown."""
+        layout = self._image.layout
+        falling = list(self._write_refcounts(layout))
+        self._write_structure("refcount table", *self._refcount_table(layout, self._blocks))
+        self._write_refcount_header(rendering.header_cluster(self._image))
+        self._note_blocks(layout)
+        if not self._cached(layout).unsettled:
+            self._write_structure("refcount table", *self._refcount_table(layout))
+            for number in falling:
+                self._write_block(layout, number)
+            self._counts(layout).forget_changes()
 
     def write(self, *, everything: bool = False, cut_off: bool = False) -> None:
         """Write what has changed since the last time.

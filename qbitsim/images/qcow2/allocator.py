@@ -20,8 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from qbitsim.images.qcow2.cache_order import CacheOrder
     from qbitsim.images.qcow2.refcounts import Refcounts
-    from qbitsim.images.qcow2.unsaved import UnsavedTables
 
 TABLE_ENTRY = 8
 """Bytes of an entry of a table of any kind."""
@@ -44,13 +44,13 @@ class Allocator:
         given back; those among the clusters of the disk are not told here.
     :ivar gives_back: clusters that QEMU discards in the file when it frees them go back to the host.
     :ivar changes: grows whenever clusters are taken or freed.
-    :ivar unsaved: gets to know what changes, None if nobody wants to know.
+    :ivar order: gets to know what changes, None if nobody wants to know.
     """
 
     __slots__ = (
         *("_byte_cursor", "_cursor"),
         *("blocks", "changes", "cluster_size", "counts", "end", "gives_back", "holes", "refcount_bits", "table"),
-        "unsaved",
+        "order",
     )
 
     def __init__(self, cluster_size: int, refcount_bits: int, counts: Refcounts | None = None) -> None:
@@ -66,7 +66,7 @@ class Allocator:
         self.holes = FileHoles()
         self.gives_back = False
         self.changes = 0
-        self.unsaved: UnsavedTables | None = None
+        self.order: CacheOrder | None = None
 
     def load(self, table: tuple[int, int], blocks: dict[int, int], end: int, counts: Refcounts) -> None:
         """Be that of a file that exists.
@@ -230,8 +230,8 @@ class Allocator:
         :param discards: those that become free are discarded in the file (update_refcount_discard).
         """
         self.changes += 1
-        if self.unsaved is not None:
-            self.unsaved.free(first, first + count)
+        if self.order is not None:
+            self.order.free(first, first + count)
         freed = self.counts.drop(first, first + count)
         if freed is not None:
             self._cursor = min(self._cursor, freed)
@@ -287,8 +287,8 @@ class Allocator:
 
     def _add(self, first: int, stop: int) -> None:
         self.changes += 1
-        if self.unsaved is not None:
-            self.unsaved.count(first, stop)
+        if self.order is not None:
+            self.order.count(first, stop)
         self.counts.add(first, stop)
 
     # -- refcount blocks
@@ -296,8 +296,8 @@ class Allocator:
     def _make_block(self, number: int, cluster: int) -> None:
         """Make refcount block *number*, in which *cluster* is to be counted (alloc_refcount_block)."""
         self.changes += 1
-        if self.unsaved is not None:
-            self.unsaved.save_refcounts()
+        if self.order is not None:
+            self.order.save_refcounts()
         place = self._search(1)
         if place // self.per_block == number:
             self.counts.add(place, place + 1)

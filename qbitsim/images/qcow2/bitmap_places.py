@@ -102,6 +102,12 @@ class BitmapPlaces:
         ]
         return {"directory": directory, "stored": stored}
 
+    def runs(self, clusters: Allocator) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """The clusters of all bitmaps as (first, count): those of data, and those of tables and the directory."""
+        found = [list(runs(clusters, place)) for place in self.by_name.values()]
+        directory = [_directory_run(clusters, self.directory)] if self.directory is not None else []
+        return [run for each in found for run in each[:-1]], [each[-1] for each in found] + directory
+
     def copy(self) -> BitmapPlaces:
         """An independent one of the same value."""
         twin = BitmapPlaces()
@@ -130,5 +136,9 @@ def _free(clusters: Allocator, place: BitmapPlace) -> None:
 
 def _free_directory(clusters: Allocator, directory: tuple[int, int] | None) -> None:
     if directory is not None:
-        offset, length = directory
-        clusters.free(offset // clusters.cluster_size, -(-length // clusters.cluster_size))
+        clusters.free(*_directory_run(clusters, directory))
+
+
+def _directory_run(clusters: Allocator, directory: tuple[int, int]) -> tuple[int, int]:
+    offset, length = directory
+    return offset // clusters.cluster_size, -(-length // clusters.cluster_size)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 
 from qbitsim.errors import QmpError
 from qbitsim.files.failures import StepError
@@ -22,11 +20,13 @@ from qbitsim.images.qcow2.packing import Compression, packed_length
 from qbitsim.images.qcow2.snapshots import StoredSnapshot
 from qbitsim.images.qcow2.structures import KeptHeader
 from qbitsim.images.qcow2.unsaved import UnsavedTables
+from qbitsim.light_library import contextmanager
 from qbitsim.records import changed
 from qbitsim.sizes import SECTOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from typing import TypeGuard
 
     from qbitsim.images.content import Reader
@@ -183,7 +183,7 @@ class Qcow2Image(Image):
                 return
             below = self.read_around(offset, len(data), below)
         except OSError:
-            self._place_in_vain(offset, len(data))
+            self._write_in_vain(offset, data, below)
             raise
         with self.placing():
             stored = self.content.allocation_order()
@@ -194,6 +194,27 @@ class Qcow2Image(Image):
             self._fill_holes(offset, len(data))
             for guest in new:  # all of it is written
                 self._fill_holes(guest * self.cluster_size, self.cluster_size)
+
+    def _write_in_vain(self, offset: int, data: bytes, below: Reader | None) -> None:
+        """What was to be copied into a cluster of a write could not be read; what QEMU has stored before stays."""
+        front = self.front_of_copied(offset, len(data))
+        if front:
+            self.write(offset, data[:front], below)
+        self._place_in_vain(offset + front, len(data) - front)
+
+    def front_of_copied(self, offset: int, length: int) -> int:
+        """How many bytes are in front of the clusters that get a place together with the last one.
+
+        QEMU writes the data before it copies into a cluster, unless it can write both at once, which it cannot where
+        they begin in another one (qcow2_co_pwritev_task and merge_cow, block/qcow2.c, 10.0). 0 if the last cluster has
+        a place, or is filled.
+        """
+        first, stop = self._touched(offset, length)
+        last = stop - 1
+        if not (offset + length) % self.cluster_size or self._is_in_place(last):
+            return 0
+        own = next((guest for guest in range(last - 1, first - 1, -1) if self._is_in_place(guest)), None)
+        return 0 if own is None else (own + 1) * self.cluster_size - offset
 
     def _place_in_vain(self, offset: int, length: int) -> None:
         """What was to be copied into the clusters of a write could not be read; QEMU has placed them before."""
@@ -236,9 +257,10 @@ class Qcow2Image(Image):
         """
         return self.layout.takes_packed(offset // self.cluster_size)
 
-    def write_compressed(self, offset: int, data: bytes) -> None:
+    def write_compressed(self, offset: int, data: bytes) -> int:
         """Store one cluster compressed; :meth:`shrinks` and :meth:`takes_compressed` say that it can be.
 
+        :returns: how many bytes are stored.
         :raises OSError: as :meth:`write`.
         """
         unit = self.cluster_size
@@ -248,6 +270,7 @@ class Qcow2Image(Image):
         with self.placing() as layout:
             layout.write_packed(offset // unit, length)
             self.content.write(offset, data)
+        return length
 
     def write_zeroes(
         self,
@@ -274,16 +297,15 @@ class Qcow2Image(Image):
 
     def _remember_holes(self, first: int, last: int) -> None:
         """The clusters from *first* to before *last* are about to be ZERO."""
-        unsaved = self._layout.unsaved
-        if unsaved is not None and self.content.zero_clusters:
-            unsaved.remember_holes(self.content.not_zero(first, last))
+        if self._layout.order is not None:
+            self._layout.order.remember_holes(first, last)
 
     def _write_zero_bytes(self, offset: int, length: int, below: Reader | None) -> None:
         """Write zeroes where a cluster cannot say that it is zero; the room has been checked."""
         try:
             below = self.read_around(offset, length, below)
         except OSError:
-            self._place_in_vain(offset, length)
+            self._write_in_vain(offset, zero_block(length), below)
             raise
         with self.placing() as layout:
             layout.write(*self._touched(offset, length))
@@ -324,7 +346,7 @@ class Qcow2Image(Image):
         chosen, stored = list(clusters), source.allocation_order()
         self._check_room_for_clusters(source, chosen)
         emptied = [number for number in chosen if number not in stored]
-        for number in emptied if self._layout.unsaved is not None else ():
+        for number in emptied if self._layout.order is not None else ():
             self._remember_holes(number, number + 1)
         if self._is_placed_later(emptied):
             self.content.copy_clusters(source, chosen)
@@ -444,7 +466,7 @@ class Qcow2Image(Image):
 
     def _is_in_place(self, guest: int) -> bool:
         """Whether what a cluster reads as is where it is to be written: it has a place of its own, and is not ZERO."""
-        return self._layout.is_own(guest) and guest in self.content.allocation_order()
+        return self.layout.is_own(guest) and guest in self.content.allocation_order()
 
     def _cluster_bytes(self, offset: int, length: int, below: Reader | None) -> bytes:
         """What a part of one cluster reads as, which may be behind the end of the disk."""
@@ -516,32 +538,32 @@ class Qcow2Image(Image):
     def keep_tables(self) -> None:
         """It is opened for writing: changes of its tables are in memory until :meth:`tables_written`."""
         if self.data_file is None:
-            self.layout.clusters.unsaved = UnsavedTables(self)
+            self.layout.clusters.order = UnsavedTables(self)
 
     def tables_written(self) -> None:
         """All changes of the tables are in the file (qcow2_write_caches)."""
-        unsaved = self._layout.unsaved
-        if unsaved is not None:
-            unsaved.save()
+        order = self._layout.order
+        if order is not None:
+            order.save()
 
     def save_header(self) -> None:
         """Write down what the header says (qcow2_update_header); of an image in memory there is nothing to write."""
 
     def release_tables(self) -> None:
         """It is open for writing no more, and all is in the file."""
-        self._layout.clusters.unsaved = None
+        self._layout.clusters.order = None
 
     @property
     def has_unsaved_tables(self) -> bool:
         """Whether another process would find something else in the file."""
-        return bool(self.layout.unsaved)
+        return bool(self.layout.order)
 
     def lose_unsaved_tables(self) -> None:
         """Who had it open for writing was killed: be what the file says."""
-        unsaved = self.layout.unsaved
+        order = self.layout.order
         self.release_tables()
-        if unsaved is not None:
-            unsaved.put_back(self)
+        if order is not None:
+            order.put_back(self)
 
     def is_punched(self, cluster: int) -> bool:
         """Whether the host was given back a cluster of the file; that is a hole among the data from now on."""
@@ -554,9 +576,9 @@ class Qcow2Image(Image):
 
     def copy_as_saved(self, file: ImageFile) -> None:
         """Let *file* hold an independent image of what the file says."""
-        unsaved, twin = self.layout.unsaved, self.copy_into(file)
-        if unsaved is not None:
-            unsaved.put_back(twin)
+        order, twin = self.layout.order, self.copy_into(file)
+        if order is not None:
+            order.put_back(twin)
 
     def host_offset(self, offset: int) -> int | None:
         """As every image."""

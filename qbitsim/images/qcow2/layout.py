@@ -13,7 +13,6 @@ order because whatever takes or frees clusters at once syncs before.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
 
 from qbitsim.files.failures import StepError
@@ -27,7 +26,9 @@ from qbitsim.records import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from qbitsim.images.qcow2.unsaved import UnsavedTables
+    from collections.abc import Callable, Iterable, Iterator
+
+    from qbitsim.images.qcow2.cache_order import CacheOrder
 
 _TABLE_CACHE = 32 << 20  # where L2 tables take more, a request is cut at slices of them
 _SLICE = 4096
@@ -37,12 +38,11 @@ _SLICE = 4096
 class CutOff:
     """What a disk that is cut off leaves behind, as clusters of the file.
 
-    :ivar data: of the guest, compressed or not; :ivar tables: L2 tables.
+    :ivar data: of the guest, compressed or not.
     :ivar last_table: the L2 table that is still needed, though not all of it; None if there is none.
     """
 
     data: Spans
-    tables: list[int]
     last_table: int | None
 
 
@@ -58,12 +58,13 @@ class HostLayout:
     :ivar clusters: which clusters are in use.
     :ivar bitmaps: where the stored bitmaps are.
     :ivar active: the tables of the disk; :ivar snapshots: those of the internal snapshots.
+    :ivar dropped_tables: the L2 tables that went when the disk was last cut off, as clusters of the file.
     :ivar packed_bytes: compressed data that another program made in its own way: offset in the file -> bytes.
     """
 
     __slots__ = (
         *("_reserved", "_reserved_at", "_seen", "_slice", "_state_table"),
-        *("active", "bitmaps", "cluster_size", "clusters", "external", "packed_bytes", "snapshots"),
+        *("active", "bitmaps", "cluster_size", "clusters", "dropped_tables", "external", "packed_bytes", "snapshots"),
     )
 
     def __init__(
@@ -81,6 +82,7 @@ class HostLayout:
         self.clusters = Allocator(cluster_size, refcount_bits) if clusters is None else clusters
         self.active = Tables() if tables is None else tables
         self.snapshots = SnapshotTables(external=external)
+        self.dropped_tables: list[int] = []
         self.packed_bytes: dict[int, bytes] = {}
         self._reserved: dict[int, int | Packed | None] = {}  # guest clusters -> where they were before
         self._reserved_at = 0  # bytes of the file then
@@ -95,9 +97,9 @@ class HostLayout:
         self.clusters.reopen()
 
     @property
-    def unsaved(self) -> UnsavedTables | None:
-        """What of the tables and refcounts is not in the file yet; None if nobody wants to know."""
-        return self.clusters.unsaved
+    def order(self) -> CacheOrder | None:
+        """In which order tables and refcounts are written; None if nobody wants to know."""
+        return self.clusters.order
 
     # -- the size of the disk
 
@@ -156,10 +158,11 @@ class HostLayout:
         """
         unit = self.cluster_size
         self.discard(-(-size // unit), -(-old // unit))
-        for table in sorted(self.active.l2, reverse=True):
-            if table * (unit // TABLE_ENTRY) >= -(-size // unit):
-                # What the machine's state had there is counted for ever (qcow2_shrink_l1_table).
-                self.clusters.free(self.active.drop_table(table, unit // TABLE_ENTRY), discards=True)
+        gone = [table for table in self.active.l2 if table * (unit // TABLE_ENTRY) >= -(-size // unit)]
+        # What the machine's state had there is counted for ever (qcow2_shrink_l1_table).
+        self.dropped_tables = [self.active.drop_table(each, unit // TABLE_ENTRY) for each in sorted(gone, reverse=True)]
+        for place in self.dropped_tables:
+            self.clusters.free(place, discards=True)
         self.clusters.drop_empty_blocks()
         self.clusters.truncate()
 
@@ -170,9 +173,8 @@ class HostLayout:
         data = Spans()
         if not self.external:
             data.add_runs(self._places_of_guest(first, stop))
-        tables = [place for table, place in sorted(self.active.l2.items()) if table * per_table >= first]
         last_table = self.active.l2.get(first // per_table) if first % per_table else None
-        return CutOff(data, tables, last_table)
+        return CutOff(data, last_table)
 
     def _places_of_guest(self, first: int, stop: int) -> Iterator[int]:
         """The clusters of the file that hold those of the guest, table by table."""
@@ -197,10 +199,10 @@ class HostLayout:
     def reset(self) -> None:
         """Everything but the L1 table goes, which moves to its first place (make_completely_empty, block/qcow2.c)."""
         entries = self.active.l1[1]
-        unsaved, self.clusters, self.active = self.unsaved, self.clusters.emptied(), self.active.emptied()
+        order, self.clusters, self.active = self.order, self.clusters.emptied(), self.active.emptied()
         self._grow_l1(entries)
         self.clusters.written(self.active.l1[0], self._count(entries * TABLE_ENTRY) * self.cluster_size)
-        self.clusters.unsaved = unsaved
+        self.clusters.order = order
 
     # -- guest clusters
 
@@ -215,13 +217,13 @@ class HostLayout:
         if len(stored) == self._seen:
             return
         recent = list(islice(reversed(stored), len(stored) - self._seen))[::-1]
-        if self.unsaved is None:
+        if self.order is None:
             self._place_each(recent)
         else:
-            saved = max((self.unsaved.stored_then or 0) - self._seen, 0)
+            saved = max((self.order.stored_then or 0) - self._seen, 0)
             self._place_each(recent[:saved])
             if saved:
-                self.unsaved.forget()
+                self.order.forget()
             self._place_each(recent[saved:])
         self.settle(content)
 
@@ -232,23 +234,25 @@ class HostLayout:
             stored = list(group)
             new = [guest for guest in stored if guest not in places]
             if table not in l2:
-                self.active.put_table(table, self.clusters.take(1))
-                self._note_table()
-            if self.unsaved is not None:
-                self.unsaved.link()
-                self.unsaved.remember_stored(stored, places)
+                self._put_table(table)
+            if self.order is not None:
+                self.order.link()
+                self.order.remember_stored(stored, places)
             places.update(zip(new, new if self.external else self.clusters.take_each(len(new)), strict=True))
 
-    def _note_table(self) -> None:
-        """An L2 table was made, so that all tables were written (l2_allocate)."""
-        if self.unsaved is not None:
-            self.unsaved.forget()
+    def _put_table(self, number: int) -> None:
+        """Make an L2 table, for which all tables are written (l2_allocate)."""
+        if self.order is not None:
+            self.order.link()
+        self.active.put_table(number, self.clusters.take(1))
+        if self.order is not None:
+            self.order.forget()
 
     def settle(self, content: Content) -> None:
         """What *content* has stored by now is placed."""
         self._seen = len(content.allocation_order())
-        if self.unsaved is not None:
-            self.unsaved.stored_then = None
+        if self.order is not None:
+            self.order.stored_then = None
 
     def write(
         self,
@@ -340,8 +344,8 @@ class HostLayout:
                 break
             host = start + count
             guest += count
-        if self.unsaved is not None:
-            self.unsaved.remember_written(range(begin, guest), part.places, places)
+        if self.order is not None:
+            self.order.remember_written(range(begin, guest), part.places, places)
         return guest
 
     def is_own(self, guest: int) -> bool:
@@ -380,11 +384,12 @@ class HostLayout:
     def write_packed(self, guest: int, length: int) -> None:
         """Place a guest cluster that is about to be stored compressed, in *length* bytes."""
         self._prepare_table(guest)
+        if self.order is not None:
+            self.order.link()
         offset = self.clusters.take_bytes(length)
         self.packed_bytes.pop(offset, None)
-        if self.unsaved is not None:
-            self.unsaved.link()
-            self.unsaved.remember(guest, None)
+        if self.order is not None:
+            self.order.remember(guest, None)
         self.active.packed[guest] = offset, length
 
     def zero(self, first: int, stop: int, *, unmap: bool) -> None:
@@ -395,8 +400,8 @@ class HostLayout:
         for guest in self._allocated(first, stop):
             if unmap or guest in self.active.packed:
                 self._drop(guest)
-            elif self.unsaved is not None:
-                self.unsaved.remember(guest, self.active.places[guest])
+            elif self.order is not None:
+                self.order.remember(guest, self.active.places[guest])
 
     def discard(self, first: int, stop: int) -> None:
         """The guest clusters from *first* to before *stop* give their places back (discard_in_l2_slice)."""
@@ -408,7 +413,7 @@ class HostLayout:
         guest, self._reserved_at = first, self.clusters.end
         while guest < stop:
             part = Part({}, {})
-            guest = self._place_part(guest, stop, part)
+            guest = self._place_whole_part(guest, stop, part)
             self._reserved.update(part.places)
 
     def settle_reserved(self, *, stored: Callable[[int], bool]) -> None:
@@ -444,8 +449,8 @@ class HostLayout:
 
     def _drop(self, guest: int) -> None:
         for place in self._old_places(guest):
-            if self.unsaved is not None:
-                self.unsaved.remember(guest, place)
+            if self.order is not None:
+                self.order.remember(guest, place)
             self.active.places.pop(guest, None)
             self._release(place, discards=True)
 
@@ -478,8 +483,7 @@ class HostLayout:
         if not self._lacks_table(table):
             return
         old = l2.get(table)
-        self.active.put_table(table, self.clusters.take(1))
-        self._note_table()
+        self._put_table(table)
         if part is not None and part.save is not None:
             try:
                 part.save()
@@ -653,7 +657,7 @@ class HostLayout:
         known: dict[int, object] | None = None if same_file else {}
         twin.active = self.active.copy() if known is None else self.active.copy_to(known)
         twin.snapshots = self.snapshots.copy(known)
-        twin.packed_bytes = self.packed_bytes.copy()
+        twin.packed_bytes, twin.dropped_tables = self.packed_bytes.copy(), self.dropped_tables
         twin._seen, twin._slice, twin._state_table = self._seen, self._slice, self._state_table
         twin.bitmaps = self.bitmaps.copy()
         return twin

@@ -6,10 +6,8 @@ as long as nothing in it is compressed.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from importlib import import_module
-
 from qbitsim.errors import UnsupportedError
+from qbitsim.light_library import import_module, lru_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

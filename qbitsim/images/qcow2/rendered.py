@@ -7,7 +7,6 @@ leads to reads as zeroes, whatever was there before.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from qbitsim.images.content import zero_block
@@ -15,6 +14,7 @@ from qbitsim.images.pages import FILE_PAGE
 from qbitsim.images.qcow2 import rendering
 from qbitsim.images.qcow2.packing import pack
 from qbitsim.images.spans import Spans
+from qbitsim.light_library import partial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

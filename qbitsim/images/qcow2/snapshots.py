@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 from qbitsim.images.content import Content
 from qbitsim.images.qcow2.structures import SNAPSHOT_EXTRA, SNAPSHOT_FIXED
 from qbitsim.records import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @record(kw_only=True, eq=False)

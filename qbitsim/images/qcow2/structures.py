@@ -9,9 +9,12 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
 
 from qbitsim.records import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 MAGIC = 0x514649FB
 HEADER_LENGTH = {2: 72, 3: 112}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, MutableMapping
-
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.records import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, MutableMapping
 
 Packed = tuple[int, int]
 """Compressed data: their offset in the file, and how many bytes."""

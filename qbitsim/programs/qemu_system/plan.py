@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from qbitsim.commands.drives import check_node_options
 from qbitsim.devices.processors import Processors
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.programs.chardevs import CHARDEV, parse_short
+from qbitsim.programs.chardev_options import CHARDEV, parse_short
 from qbitsim.programs.complaints import EndError, StartError, message
 from qbitsim.programs.option_text import OptionHelpError, OptionText, parse_options, read_switch, split_options
 from qbitsim.programs.qemu_system import options
@@ -16,12 +15,10 @@ from qbitsim.programs.qemu_system.command_line import DISK_IMAGE, Given, line
 from qbitsim.programs.qemu_system.help import usage, version
 from qbitsim.programs.qemu_system.late_options import OptionGroup, global_of, set_value, split_global
 from qbitsim.programs.qemu_system.machine_types import find_machine_type, recorded, recorded_objects
-from qbitsim.programs.qemu_system.objects import read_object
 from qbitsim.programs.qemu_system.options import Effect
 from qbitsim.programs.qemu_system.processors import read_model, read_topology
 from qbitsim.programs.qemu_system.taken_options import check_argument, check_boot, check_network
-from qbitsim.qapi.blockdev import BlockdevOptions
-from qbitsim.qapi.keyval import HelpWantedError, Tree, as_json, is_help, parse_keyval
+from qbitsim.qapi.keyval import HelpWantedError, Tree, is_help, parse_keyval
 from qbitsim.qmp.parser import parse_command_line_object
 from qbitsim.records import record
 from qbitsim.sizes import parse_size
@@ -29,10 +26,10 @@ from qbitsim.sizes import parse_size
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from qbitsim.profiles import Profile
     from qbitsim.programs.option_text import OptionList
     from qbitsim.programs.qemu_system.late_options import GlobalProperty
     from qbitsim.programs.qemu_system.machine_types import MachineType
-    from qbitsim.qapi.registry import Registry
 
 _UUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _LEGACY_DRIVES = {
@@ -89,9 +86,8 @@ class Plan:
     :ivar drives: each with texts by name, as *devices*; *json_devices* each with values that have types.
     """
 
-    def __init__(self, registry: Registry, print_: Callable[[str], None], complain: Callable[[str], None]) -> None:
-        self.registry = registry
-        self.profile = registry.profile
+    def __init__(self, profile: Profile, print_: Callable[[str], None], complain: Callable[[str], None]) -> None:
+        self.profile = profile
         self._print = print_
         self._complain = complain
         self.machine: Tree = {}
@@ -438,8 +434,10 @@ class Plan:
             text = self._parse(given, options.OBJECT)
             self._check_object_help(text.values)
             tree = {**text.values, **({"id": text.id} if text.id else {})}
+        from qbitsim.programs.qemu_system.typed_options import read_object  # noqa: PLC0415 - few have one
+
         texts = not given.argument.startswith("{")
-        self.objects.append(Asked(given, read_object(self.registry, tree, texts=texts)))
+        self.objects.append(Asked(given, read_object(self.profile, tree, texts=texts)))
 
     def _check_object_help(self, values: Mapping[str, str]) -> None:
         """Print which kinds of objects there are, or the properties of one, if that is asked for.
@@ -464,12 +462,11 @@ class Plan:
     # -- disks
 
     def _read_blockdev(self, given: Given) -> None:
-        if given.argument.startswith("{"):
-            tree = self._json(given)
-        else:
-            tree = as_json(self.registry.shapes.of(BlockdevOptions), self._keyval(given, "driver"))
-        check_node_options(self.registry, tree)
-        self.blockdevs.append(Asked(given, tree))
+        from qbitsim.programs.qemu_system.typed_options import read_node  # noqa: PLC0415 - few have one
+
+        texts = not given.argument.startswith("{")
+        tree = self._keyval(given, "driver") if texts else self._json(given)
+        self.blockdevs.append(Asked(given, read_node(self.profile, tree, texts=texts)))
 
     def _read_drive(self, given: Given) -> None:
         text = self._parse(given, options.DRIVE)

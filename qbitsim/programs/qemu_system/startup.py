@@ -15,7 +15,8 @@ from qbitsim.engine.transaction import Transaction
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.machine.boot import add_default_drive, add_plugged_drive, plug_board_drives, plug_virtio_drive
 from qbitsim.migration.addresses import parse_uri
-from qbitsim.programs.chardevs import Chardevs, describe, parse_short
+from qbitsim.programs.chardev_options import parse_short
+from qbitsim.programs.chardevs import Chardevs, describe
 from qbitsim.programs.complaints import EndError, StartError, message
 from qbitsim.programs.option_text import OptionText, read_number
 from qbitsim.programs.qemu_system.board_defaults import BoardDefaults

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from qbitsim.block.names import ID_HINT, is_well_formed
 from qbitsim.enums import StrEnum
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.programs.chardevs import CHARDEV, Chardevs
+from qbitsim.programs.chardev_options import CHARDEV
+from qbitsim.programs.chardevs import Chardevs
 from qbitsim.programs.complaints import EndError, StartError, blaming
 from qbitsim.programs.getopt import NO_OPTION
 from qbitsim.programs.option_text import OptionHelpError, parse_options

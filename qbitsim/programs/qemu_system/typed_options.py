@@ -1,33 +1,56 @@
-"""``-object``: the arguments of object-add that its argument means (qapi/opts-visitor.c, QEMU 10.0)."""
+"""``-object`` and ``-blockdev``: what a QMP command would be given in their place.
+
+Both are checked as the command checks its arguments, so a command line that has one loads all commands.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qbitsim.commands.drives import check_node_options
+from qbitsim.commands.offered import registry_for
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.programs.option_text import read_size, read_switch
+from qbitsim.qapi.blockdev import BlockdevOptions
+from qbitsim.qapi.keyval import as_json
 from qbitsim.qapi.objects import ObjectOptions
 from qbitsim.qapi.shapes import ArrayShape, ObjectShape, ScalarShape
 
 if TYPE_CHECKING:
-    from qbitsim.qapi.registry import Registry
+    from qbitsim.profiles import Profile
+    from qbitsim.qapi.keyval import Tree
     from qbitsim.qapi.shapes import Shape
 
 
-def read_object(registry: Registry, tree: dict[str, Any], *, texts: bool) -> dict[str, Any]:
+def read_object(profile: Profile, tree: dict[str, Any], *, texts: bool) -> dict[str, Any]:
     """The arguments of object-add that a tree means; of a type that is not emulated nothing but the id is checked.
+
+    (qapi/opts-visitor.c, QEMU 10.0.)
 
     :param texts: its values are texts.
     :raises QmpError: QEMU refuses it.
     """
     if "qom-type" not in tree:
         raise QmpError("Parameter 'qom-type' is missing")
+    registry = registry_for(profile)
     read = _typed(registry.shapes.of(ObjectOptions), tree) if texts else tree
     try:
         registry.decode("object-add", read)
     except UnsupportedError:
         if "id" not in tree:
             raise QmpError("Parameter 'id' is missing") from None
+    return read
+
+
+def read_node(profile: Profile, tree: Tree, *, texts: bool) -> dict[str, Any]:
+    """The arguments of blockdev-add that a tree means.
+
+    :param texts: its values are texts.
+    :raises QmpError: QEMU refuses it.
+    """
+    registry = registry_for(profile)
+    read = as_json(registry.shapes.of(BlockdevOptions), tree) if texts else tree
+    check_node_options(registry, read)
     return read
 
 
