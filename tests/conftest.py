@@ -40,25 +40,34 @@ HERE = Path(__file__).parent
 LONG_ONES = (
     "conformance/test_recorded.py",
     "conformance/test_on_files.py",
+    "machine/test_deep_chains.py",
     "report/test_page_use.py",
     "web/test_live_page.py",
-    "machine/test_deep_chains.py",
-    "stateful/test_bitmap_model.py",
-    "programs/test_qemu_nbd.py",
-    "benchmarks/test_smoke.py",
-    "images/qcow2/test_damaged_files.py",
-    "web/test_serving_a_page.py",
     "oracle/test_differential.py",
-    "programs/test_programs.py",
+    "benchmarks/test_smoke.py",
     "docs/test_documents.py",
-    "oracle/test_malformed.py",
     "images/qcow2/test_against_real.py",
-    "history/test_history.py",
-    "programs/test_against_real_programs.py",
     "images/host/test_big.py",
+    "web/test_serving_a_page.py",
+    "images/qcow2/test_damaged_files.py",
+    "history/test_history.py",
+    "programs/test_qemu_nbd.py",
+    "stateful/test_bitmap_model.py",
+    "programs/test_programs.py",
+    "machine/test_every_command_at_every_moment.py",
+    "oracle/test_malformed.py",
+    "qemu_img/test_tools_transcripts.py",
+    "oracle/test_exchange.py",
     "cli/test_record.py",
+    "jobs/test_backup_in_one_go.py",
+    "cli/test_cli_demo.py",
+    "testing/test_plugin.py",
+    "testing/test_hunt.py",
+    "images/host/test_damage.py",
+    "programs/test_against_real_programs.py",
+    "images/host/test_killed.py",
 )
-"""Files with tests that take more than five seconds of a processor, the longest first."""
+"""Files with tests that take more than two seconds of a processor, the longest first."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -72,7 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def keep_files_in_memory() -> None:
-    """Make temporary files in memory, if it is large enough: who flushes them does not wait for a disk, then."""
+    """Make temporary files in memory, unless it is small or ``TMPDIR`` says where: no flush waits for a disk then."""
     if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM:
         tempfile.tempdir = str(MEMORY)
 

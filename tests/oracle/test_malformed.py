@@ -138,7 +138,7 @@ def test_faulty_requests_are_answered_alike(installation: Installation, draw: Dr
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(rng=st.randoms(use_true_random=False))
+    @given(rng=st.randoms(use_true_random=True))
     def examples(rng: random.Random) -> None:
         play(installation, rng, draw)
 
