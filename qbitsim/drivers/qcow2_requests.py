@@ -289,12 +289,25 @@ class FileRequests:
         written = False
         try:
             self._image.reserve(offset, len(data))
-            below = self._image.read_around(offset, len(data), below)
+            below = self._read_around(offset, data, below)
             self.ask_for_runs("write", offset, len(data))
             self._image.write(offset, data, below)
             written = True
         finally:
             self._image.settle(written=written)
+
+    def _read_around(self, offset: int, data: bytes, below: Reader | None) -> Reader | None:
+        """As :meth:`.Qcow2Image.read_around`; if that fails, what QEMU has written before is written."""
+        try:
+            return self._image.read_around(offset, len(data), below)
+        except OSError:
+            front = self._image.front_of_copied(offset, len(data))
+            if front:
+                self.ask_for_runs("write", offset, len(data))
+            self._image.settle(written=False)
+            if front:
+                self._image.write(offset, data[:front], below)
+            raise
 
     def ask_for_tables(self, offset: int) -> None:
         """Ask for what is written before the cluster at ``offset`` can be stored or become zero."""

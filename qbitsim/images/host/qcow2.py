@@ -166,13 +166,16 @@ class HostQcow2Image(Qcow2Image):
         try:
             start, filled = self._filled_up(offset, data, below)
         except OSError:
-            with self.placing():
-                self._place_in_vain(offset, len(data))
+            self._write_in_vain(offset, data, below)
             raise
         with self.placing() as layout:
             layout.write(
                 *self._touched(start, len(filled)), self._storing(start, filled), self._writer.write_within_request
             )
+
+    def _place_in_vain(self, offset: int, length: int) -> None:
+        with self.placing():
+            super()._place_in_vain(offset, length)
 
     def _storing(self, offset: int, data: bytes) -> Callable[[int, int, Part], None]:
         """What writes the parts of a request."""

@@ -183,7 +183,7 @@ class Qcow2Image(Image):
                 return
             below = self.read_around(offset, len(data), below)
         except OSError:
-            self._place_in_vain(offset, len(data))
+            self._write_in_vain(offset, data, below)
             raise
         with self.placing():
             stored = self.content.allocation_order()
@@ -194,6 +194,27 @@ class Qcow2Image(Image):
             self._fill_holes(offset, len(data))
             for guest in new:  # all of it is written
                 self._fill_holes(guest * self.cluster_size, self.cluster_size)
+
+    def _write_in_vain(self, offset: int, data: bytes, below: Reader | None) -> None:
+        """What was to be copied into a cluster of a write could not be read; what QEMU has stored before stays."""
+        front = self.front_of_copied(offset, len(data))
+        if front:
+            self.write(offset, data[:front], below)
+        self._place_in_vain(offset + front, len(data) - front)
+
+    def front_of_copied(self, offset: int, length: int) -> int:
+        """How many bytes are in front of the clusters that get a place together with the last one.
+
+        QEMU writes the data before it copies into a cluster, unless it can write both at once, which it cannot where
+        they begin in another one (qcow2_co_pwritev_task and merge_cow, block/qcow2.c, 10.0). 0 if the last cluster has
+        a place, or is filled.
+        """
+        first, stop = self._touched(offset, length)
+        last = stop - 1
+        if not (offset + length) % self.cluster_size or self._is_in_place(last):
+            return 0
+        own = next((guest for guest in range(last - 1, first - 1, -1) if self._is_in_place(guest)), None)
+        return 0 if own is None else (own + 1) * self.cluster_size - offset
 
     def _place_in_vain(self, offset: int, length: int) -> None:
         """What was to be copied into the clusters of a write could not be read; QEMU has placed them before."""
@@ -282,7 +303,7 @@ class Qcow2Image(Image):
         try:
             below = self.read_around(offset, length, below)
         except OSError:
-            self._place_in_vain(offset, length)
+            self._write_in_vain(offset, zero_block(length), below)
             raise
         with self.placing() as layout:
             layout.write(*self._touched(offset, length))
@@ -443,7 +464,7 @@ class Qcow2Image(Image):
 
     def _is_in_place(self, guest: int) -> bool:
         """Whether what a cluster reads as is where it is to be written: it has a place of its own, and is not ZERO."""
-        return self._layout.is_own(guest) and guest in self.content.allocation_order()
+        return self.layout.is_own(guest) and guest in self.content.allocation_order()
 
     def _cluster_bytes(self, offset: int, length: int, below: Reader | None) -> bytes:
         """What a part of one cluster reads as, which may be behind the end of the disk."""
