@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,6 +34,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 BROWSER = Browser()
+MEMORY, ROOM = Path("/dev/shm"), 4 << 30
 HERE = Path(__file__).parent
 LONG_ONES = (
     "conformance/test_recorded.py",
@@ -60,10 +63,17 @@ LONG_ONES = (
 def pytest_configure(config: pytest.Config) -> None:
     """Say at the end what workers have to say; let them take files in the order in which they are collected."""
     config.pluginmanager.register(Workers())
+    keep_files_in_memory()
     if config.pluginmanager.hasplugin("xdist"):
         config.option.loadscopereorder = False
     if sys.dont_write_bytecode and hasattr(config, "cache"):
         keep_bytecode_in(config.cache.mkdir("bytecode"))
+
+
+def keep_files_in_memory() -> None:
+    """Make temporary files in memory, if it is large enough: who flushes them does not wait for a disk, then."""
+    if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM:
+        tempfile.tempdir = str(MEMORY)
 
 
 def keep_bytecode_in(folder: Path) -> None:

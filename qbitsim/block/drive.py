@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from qbitsim.block.roles import GuestDevice
     from qbitsim.block.status import Status
     from qbitsim.block.throttle_group import ThrottleGroup
+    from qbitsim.block.throttled import ThrottledRequests
 
 
 _ACCOUNTED = {"read": "read", "write": "write", "write-zeroes": "write", "discard": "unmap", "flush": "flush"}
@@ -48,6 +49,7 @@ class Drive:
     :ivar suspended: its images belong to another process: it needs nothing of what it is to need (blk->disable_perm).
     :ivar write_cache: the guest is told of a write cache, which it has to flush.
     :ivar throttle_group: the group whose limits it shares, None without limits.
+    :ivar throttled: requests that wait for limits; None as long as there were none.
     :ivar stats: what it counts of its guest's requests.
     :ivar info: where a drive of ``-drive`` is plugged in; None for others.
     :ivar on_read_error: what its device does about reads that fail: ``report``, ``ignore`` or ``stop``.
@@ -74,6 +76,7 @@ class Drive:
             "suspended",
             "allows_inactivation",
             "throttle_group",
+            "throttled",
             "write_cache",
         ),
     )
@@ -94,6 +97,7 @@ class Drive:
         self.write_cache = True
         self.stats = Accounting()
         self.throttle_group: ThrottleGroup | None = None
+        self.throttled: ThrottledRequests | None = None
         self.info: DriveInfo | None = None
         self.on_read_error = "report"
         self.on_write_error = "enospc"
@@ -133,13 +137,15 @@ class Drive:
         return stops and self.device is not None and self.device.keeps_io_status
 
     def drained_begin(self) -> None:
-        """Nothing: guest requests are never in flight between two calls, and new ones ask the node."""
+        """Nothing: new requests of the guest ask the node."""
 
     def drained_end(self) -> None:
         """Nothing, see :meth:`drained_begin`."""
 
     def drained_poll(self) -> None:
-        """Nothing, see :meth:`drained_begin`."""
+        """Make the requests that wait for limits; no others are in flight between two calls."""
+        if self.throttled is not None:
+            self.throttled.finish()
 
     # -- medium
 
@@ -159,6 +165,7 @@ class Drive:
         :param meanwhile: what is waiting to happen while all nodes are quiet for that.
         """
         if self.root is not None:
+            self.drained_poll()  # what is in flight needs the medium
             self.medium_options = self.current_medium_options()
             edge, self.root = self.root, None
             for _ in range(2):
@@ -450,6 +457,35 @@ class Drive:
         """Call ``go_on`` once the drained section has ended in which the node is now, as a bottom half."""
         self.graph.waiting.add(self.node, go_on)
 
+    # -- limits
+
+    def waits_for_limits(self, operation: str, length: int, make: Callable[[], None]) -> bool:
+        """Whether a request that nobody waits for has to wait for the limits here and below; it takes its turn.
+
+        :param operation: ``"read"``, ``"write"`` or ``"write-zeroes"``; :param length: of so many bytes.
+        :param make: makes it, and is called when they let it through if it has to wait.
+        """
+        delay = self._limit_delay(operation, length)
+        if not delay:
+            return False
+        if self.throttled is None:
+            from qbitsim.block.throttled import ThrottledRequests  # noqa: PLC0415 - few drives have limits
+
+            self.throttled = ThrottledRequests(self.graph)
+        self.throttled.add(operation, length, delay, make)
+        return True
+
+    def limits_changed(self) -> None:
+        """Requests that wait for limits have to wait for others from now on."""
+        if self.throttled is not None:
+            self.throttled.plan_anew(self._limit_delay)
+
+    def _limit_delay(self, operation: str, length: int) -> int:
+        """Nanoseconds that a request has to wait; it takes its turn."""
+        group, now = self.throttle_group, self.graph.scheduler.now
+        own = group.reserve(now, length, writing=operation != "read") if group is not None else 0
+        return max(own, self.root.node.delay(operation, length) if self.root is not None else 0)
+
     def _checked(self, operation: str, offset: int, length: int) -> Node:
         """The node for a request; refuse what is out of range (blk_check_byte_request, QEMU 10.0), or would hang.
 
@@ -458,7 +494,7 @@ class Drive:
         :raises StalledError: a test stalls such requests.
         """
         node = self.node
-        if node.quiesce and self.queues_requests:
+        if node.quiesce and self.queues_requests and not (self.throttled is not None and self.throttled.finishing):
             raise self._drained_error(node)
         if length < 0 or offset < 0 or offset + length > node.length:
             self.stats.note_invalid(_ACCOUNTED[operation], self.graph.scheduler.now)

@@ -18,12 +18,12 @@ from qbitsim.block.throttle_group import ThrottleGroup
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
-from qbitsim.light_library import suppress
+from qbitsim.light_library import contextmanager, suppress
 from qbitsim.light_typing import TypeVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from qbitsim.block.bitmap import DirtyBitmap
     from qbitsim.engine.scheduler import Scheduler
@@ -58,7 +58,15 @@ class Graph(Edges):
     __slots__ = (
         *("_generated", "_start", "copy_before_write_always_reads", "drives", "drives_unmap_zeroes", "emit"),
         *("hide_filters", "images", "allocation_looks_for_zeroes", "lengths_followed_by", "reopen_asks_for_length"),
-        *("complain", "nbd_asks_for_extended_headers", "passes_over_unused", "print", "stop_guest", "throttle_groups"),
+        *(
+            "caller_waits",
+            "complain",
+            "nbd_asks_for_extended_headers",
+            "passes_over_unused",
+            "print",
+            "stop_guest",
+            "throttle_groups",
+        ),
     )
 
     def __init__(self, images: ImageStore, scheduler: Scheduler) -> None:
@@ -73,6 +81,7 @@ class Graph(Edges):
         self.reopen_asks_for_length = False
         self.passes_over_unused = False
         self.nbd_asks_for_extended_headers = True
+        self.caller_waits = False
         self.throttle_groups: dict[str, ThrottleGroup] = {}
         self.emit: Callable[[str, Json], None] = lambda _name, _data: None
         self.print: Callable[[str], None] = lambda _text: None
@@ -126,6 +135,15 @@ class Graph(Edges):
         if node is not None and (found := self.nodes.get(node)) is not None:
             return found
         raise QmpError(f"Cannot find device='{device or ''}' nor node-name='{node or ''}'")
+
+    @contextmanager
+    def waiting_caller(self) -> Iterator[None]:
+        """A section whose requests are of somebody who waits for a server that is away (:attr:`.Node.outage`)."""
+        self.caller_waits = True
+        try:
+            yield
+        finally:
+            self.caller_waits = False
 
     def flush_all(self) -> None:
         """Flush all disks (bdrv_flush_all, block/io.c, QEMU 10.0); failures are lost."""
@@ -194,9 +212,11 @@ class Graph(Edges):
             drive.throttle_group = found
             found.members += 1
         found.set_limits(limits)
+        drive.limits_changed()
 
     def unlimit_drive(self, drive: Drive) -> None:
-        """Let ``drive`` leave its group, if it is in one."""
+        """Let ``drive`` leave its group, if it is in one; what waits for its limits is made (blk_io_limits_disable)."""
+        drive.drained_poll()
         group, drive.throttle_group = drive.throttle_group, None
         if group is not None:
             self.leave_group(group)

@@ -108,14 +108,19 @@ class Node(Requests):
 
     @property
     def cache_options(self) -> dict[str, object]:
-        """The ``cache`` that it was opened with. A child without options of its own has its parent's."""
+        """The ``cache`` that it was opened with.
+
+        Each option that a child leaves out is that of the parent with which it was opened (bdrv_inherited_options,
+        block.c, QEMU 10.0).
+        """
+        found: dict[str, object] = {}
         place: Node | None = self
-        while place is not None and "cache" not in place.options:
-            above = place.parent_nodes
-            place = next(iter(above)) if len(above) == 1 and not place.monitor_owned else None
-        given = place.options["cache"] if place is not None else {}
-        assert isinstance(given, dict)
-        return given
+        while place is not None:
+            given = place.options.get("cache", {})
+            assert isinstance(given, dict)
+            found = {**given, **found}
+            place = place.inherits_from
+        return found
 
     # -- who is above and below
 
@@ -279,7 +284,7 @@ class Node(Requests):
         self.unflushed = False
 
     def delay(self, operation: str, length: int) -> int:
-        """Nanoseconds that a job's request of ``length`` bytes has to wait for limits here and below.
+        """Nanoseconds that a request of ``length`` bytes, if it can wait, has to wait for limits here and below.
 
         :param operation: ``"read"``, ``"write"``, or ``"write-zeroes"``, which a format only notes in its tables.
         """

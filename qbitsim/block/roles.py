@@ -115,6 +115,7 @@ class GuestDevice(Protocol):
 class Surroundings(Protocol):
     """What a node asks of the graph that it is in.
 
+    :ivar caller_waits: whoever makes a request now waits by himself for a server that is away.
     :ivar drivers_drain_in_coroutines: bottom halves run while a driver that takes part becomes quiet.
     :ivar drives_unmap_zeroes: zeroing through a drive frees clusters even if its node was not opened to do so.
     :ivar emit: called with the name and the data of each event.
@@ -128,6 +129,7 @@ class Surroundings(Protocol):
     :ivar waiting: requests of guests that wait for the end of a drained section.
     """
 
+    caller_waits: bool
     drivers_drain_in_coroutines: bool
     drives_unmap_zeroes: bool
     emit: Callable[[str, Json], None]

@@ -34,8 +34,10 @@ _AIO = ("threads", "native", "io_uring")
 _READ_ACTIONS = ("ignore", "report", "stop")
 _WRITE_ACTIONS = (*_READ_ACTIONS, "enospc")
 _WITH_ERROR_POLICIES = ("ide", "scsi", "virtio", "none")
-_WRITETHROUGH = ("directsync", "writethrough")
 _MAXIMUM_UNSIGNED = (1 << 64) - 1
+
+WRITETHROUGH = ("directsync", "writethrough")
+"""The cache modes in which a drive has no write cache."""
 
 
 @record
@@ -88,7 +90,7 @@ def take_common(given: Mapping[str, str], machine_type: str) -> tuple[DriveCommo
     snapshot = _switch(rest, "snapshot")
     account_invalid = _switch(rest, "stats-account-invalid", default=True)
     account_failed = _switch(rest, "stats-account-failed", default=True)
-    write_cache = _switch(rest, "cache.writeback", default=rest.get("cache") not in _WRITETHROUGH)
+    write_cache = _switch(rest, "cache.writeback", default=rest.get("cache") not in WRITETHROUGH)
     aio = rest.pop("aio", "threads")
     if aio not in _AIO:
         raise QmpError("invalid aio option")

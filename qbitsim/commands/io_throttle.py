@@ -1,6 +1,6 @@
 """Limits of a drive's rate (qmp_block_set_io_throttle, block/qapi-system.c, QEMU 10.0).
 
-Requests of guests take no time here, so that limits delay nothing; they are kept, shared, checked and shown.
+They hold back the requests of guests that nobody waits for (:mod:`qbitsim.block.throttled`).
 """
 
 from __future__ import annotations

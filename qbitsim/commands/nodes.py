@@ -104,7 +104,9 @@ def opener(context: Context) -> Opener:
 
 def taken_over(node: Node) -> Options:
     """The options that a file takes over that a command opens beside a node (``bs->open_flags``, blockdev.c, 10.0)."""
-    return {"auto-read-only": True} if flag(node.options, "auto-read-only") else {}
+    taken: Options = {"auto-read-only": True} if flag(node.options, "auto-read-only") else {}
+    cache = node.cache_options
+    return {**taken, "cache": cache} if cache else taken
 
 
 @command("block_resize", BlockResize, since="0.14")

@@ -242,7 +242,10 @@ class _Queued:
     def all_options(self) -> Options:
         """The node's options from then on."""
         if self.keeps_options and self.given is not self.node.options:
-            return _merged(self.node.options, self.given)
+            kept = dict(self.node.options)
+            if kept.get("backing", "") is None:
+                del kept["backing"]  # which says how it was opened, and no more (bdrv_open_inherit)
+            return _merged(kept, self.given)
         return self.given
 
 

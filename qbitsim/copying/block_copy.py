@@ -74,14 +74,26 @@ class CopyFailure:
     reading: bool
 
 
+class ServerAwayError(Exception):
+    """A chunk has to be copied again, as a server went away meanwhile.
+
+    :ivar outage: nanoseconds that it has to come back.
+    """
+
+    def __init__(self, outage: int) -> None:
+        self.outage = outage
+        super().__init__(outage)
+
+
 class CopyTask:
     """One chunk on its way.
 
     :ivar offset: bytes; a multiple of the cluster size.
     :ivar length: bytes; whole clusters, so that it may reach past the end of the disk.
+    :ivar awaited: somebody waits for it, so that its requests have to come to their end.
     """
 
-    __slots__ = ("call", "event", "label", "length", "offset", "stall", "state", "zeroes")
+    __slots__ = ("awaited", "call", "event", "label", "length", "offset", "stall", "state", "zeroes")
 
     zeroes: bool
 
@@ -90,6 +102,7 @@ class CopyTask:
         self.call = call
         self.offset = offset
         self.length = length
+        self.awaited = False
         self.event: Task | None = None
         self.stall: Stall | None = None
         self.label = ""
@@ -108,14 +121,21 @@ class CopyTask:
         return min(self.end, self.state.length) - self.offset
 
     def run(self) -> None:
-        """Complete: copy, account for it and tell the call; at a breakpoint wait, to begin anew."""
+        """Complete: copy, account for it and tell the call; wait at a breakpoint, or for a server, to begin anew."""
         assert self.call is not None
+        graph = self.state.source.graph
+        graph.caller_waits = not self.awaited
         try:
             failure = self.state.copy_chunk(self)
         except StalledError as error:
             self.stall = error.stall
             error.stall.hold(self.make_due)
             return
+        except ServerAwayError as error:
+            self.event = self.state.scheduler.after(error.outage, self.run, self.label)
+            return
+        finally:
+            graph.caller_waits = False
         self.call.completed(failure)
 
     def make_due(self) -> None:
@@ -138,6 +158,7 @@ class CopyTask:
         if self.stall is not None:
             raise StalledError(self.stall)
         if self.event is not None:
+            self.awaited = True
             self.state.scheduler.run(self.event)
         else:
             assert self.call is not None
@@ -332,7 +353,7 @@ class BlockCopyState:
                 task.stall = stall
                 stall.hold(task.make_due)
                 return
-        delay = max(node.outage for node, _operation in requests) + self._fault_delay(task)
+        delay = self._outage(task) + self._fault_delay(task)
         if delay:
             task.event = self.scheduler.after(delay, task.run, task.label)
         elif requests[0][0].fails_without_io(requests[0][1], offset, length):
@@ -343,6 +364,10 @@ class BlockCopyState:
     def _requests(self, task: CopyTask) -> list[tuple[Node, str]]:
         """What the chunk asks of which node."""
         return [(self.target, "write-zeroes")] if task.zeroes else [(self.source, "read"), (self.target, "write")]
+
+    def _outage(self, task: CopyTask) -> int:
+        """Nanoseconds that the chunk has to wait because a server is away."""
+        return max(node.outage for node, _operation in self._requests(task))
 
     def _fault_delay(self, task: CopyTask) -> int:
         """Nanoseconds that faults add to the chunk."""
@@ -367,6 +392,7 @@ class BlockCopyState:
         """Move the bytes of one chunk; return why that failed, if it did.
 
         :raises StalledError: one of the requests waits at a breakpoint; the chunk is in flight as before.
+        :raises ServerAwayError: likewise, where the caller waits for a server.
         """
         offset, length = task.offset, task.bytes
         reading = False
@@ -381,6 +407,8 @@ class BlockCopyState:
                 self._check_target_has(offset, length)
                 self.target.write(offset, data, compressed=self.compress)
         except OSError as error:
+            if self.source.graph.caller_waits and (outage := self._outage(task)):
+                raise ServerAwayError(outage) from None
             self.end_task(task, failed=True)
             return CopyFailure(errno_of(error), reading)
         if self.copy_range is not None and not task.zeroes:

@@ -117,7 +117,7 @@ class Driver:
         self.node.check_options(options)
 
 
-_MODULES = {"null-aio": "null", "null-co": "null"}
+_MODULES = {"host_cdrom": "host_device", "null-aio": "null", "null-co": "null"}
 """Where a driver is declared, if not in the module that has its name."""
 
 _declared: dict[str, Driver] = {}

@@ -67,8 +67,6 @@ _OTHERS = (
     OtherDriver("ftp", protocols=("ftp",)),
     OtherDriver("ftps", protocols=("ftps",)),
     OtherDriver("gluster", until="11.1", creates=True),
-    OtherDriver("host_cdrom", creates=True, protocols=("host_cdrom",)),
-    OtherDriver("host_device", creates=True, protocols=("host_device",)),
     OtherDriver("http", protocols=("http",)),
     OtherDriver("https", protocols=("https",)),
     OtherDriver("io_uring", since="8.0"),

@@ -21,7 +21,7 @@ from qbitsim.drivers.not_emulated import NOT_EMULATED, known_format, other_forma
 from qbitsim.drivers.options import Options, check_detect_zeroes, file_options, flag
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
-from qbitsim.files.failures import failure_text
+from qbitsim.files.failures import NoRegularFileError, failure_text
 from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
 from qbitsim.records import record
@@ -188,7 +188,7 @@ class Opener:
         try:
             return self.graph.images.file(filename)
         except OSError as error:
-            if error.errno == errno.EISDIR and auto_read_only:
+            if isinstance(error, NoRegularFileError) or (error.errno == errno.EISDIR and auto_read_only):
                 raise QmpError(f"'file' driver requires '{filename}' to be a regular file") from None
             raise QmpError(failure_text("open", filename, error)) from None
 

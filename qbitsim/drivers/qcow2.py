@@ -321,8 +321,7 @@ class Qcow2Node(DriverNode):
         self._written.load_slices(offset, len(data))
         if self.image.file.faults is not None:
             self.image.file.faults.check("write", offset, len(data))
-        self.image.write_compressed(offset, data)
-        self._requests.note_packed(offset)
+        self._requests.note_packed(offset, self.image.write_compressed(offset, data))
         if self._file.notices_requests:
             self._requests.ask_for_runs("write", offset, len(data))
 

@@ -75,9 +75,10 @@ class FileRequests:
             self.tell_writes()
         self.written.note(offset, end)
 
-    def note_packed(self, offset: int) -> None:
-        """Let the file know of a compressed cluster, which is written to the byte."""
-        self._note_end(sum(self._image.layout.active.packed[offset // self._image.cluster_size]))
+    def note_packed(self, offset: int, length: int) -> None:
+        """Let the file know of a compressed cluster, which takes ``length`` bytes of it."""
+        start, _ = self._image.layout.active.packed[offset // self._image.cluster_size]
+        self._note_end(start + length)
 
     def tell_writes(self) -> None:
         """Let the file know how far its clusters were written."""
@@ -143,9 +144,10 @@ class FileRequests:
         self.note_shared_tables(2)
         self.note_snapshot_list()
         layout, unit = self._image.layout, self._image.cluster_size
-        for place in layout.active.l2.values():  # the state of the machine has left the disk's tables
+        for place in layout.active.l2.values():  # the machine's state has left these tables
             if layout.clusters.refcount(place) == 1:
                 self._note_end((place + 1) * unit)
+                self._tables_end = max(self._tables_end, (place + 1) * unit)
 
     def note_shared_tables(self, references: int) -> None:
         """Write the L2 tables that have come to be shared or to be the disk's own (QCOW_OFLAG_COPIED).

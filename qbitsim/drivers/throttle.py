@@ -1,7 +1,7 @@
 """``throttle``: a filter whose requests share the limits of a group (block/throttle.c, QEMU 10.0).
 
-Requests of guests begin and end at one instant here, so that they cannot wait; they do not count either. What waits
-are the chunks of jobs: a chunk that goes through the filter completes when the group lets it.
+What waits are the chunks of jobs, which complete when the group lets them, the requests of NBD clients, and those of
+guests that nobody waits for. Any other request of a guest begins and ends at one instant; it does not count either.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class ThrottleNode(FilterDriverNode):
         return perm, shared
 
     def delay(self, operation: str, length: int) -> int:
-        """How long a request of a job has to wait here and below."""
+        """How long a request that can wait has to wait here and below."""
         assert self.group is not None
         own = self.group.reserve(self.graph.scheduler.now, length, writing=operation != "read")
         return max(own, super().delay(operation, length))

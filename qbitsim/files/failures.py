@@ -18,6 +18,10 @@ def io_error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
+class NoRegularFileError(OSError):
+    """There is something else of that name: a device, a pipe or a socket."""
+
+
 class StepError(OSError):
     """A step of something longer failed; ``strerror`` is all that QEMU says of it."""
 

@@ -13,7 +13,7 @@ import os
 import stat
 import struct
 
-from qbitsim.files.failures import io_error
+from qbitsim.files.failures import NoRegularFileError, io_error
 from qbitsim.files.fdsets import PREFIX
 from qbitsim.files.permissions import NAMES
 
@@ -43,7 +43,7 @@ class HostFile:
     :ivar path: by which it is opened for writing, too, if it comes from a set of descriptors.
     :ivar touched: something was written; who has taken note of it says False.
     :ivar identity: device and inode, the same for all names of the file.
-    :raises OSError: as open(2) fails; EISDIR for a directory, EINVAL for what is no regular file.
+    :raises OSError: as open(2) fails; EISDIR for a directory, a NoRegularFileError for a device and the like.
     """
 
     __slots__ = ("_descriptor", "_fdsets", "_locked", "_opened_as", "identity", "path", "touched", "writable")
@@ -367,6 +367,7 @@ def _open(path: str, folder: int | None, *, writable: bool, create: bool) -> int
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
-        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
-        raise OSError(number, os.strerror(number), path)
+        if stat.S_ISDIR(mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        raise NoRegularFileError(errno.EINVAL, os.strerror(errno.EINVAL), path)
     return descriptor

@@ -171,9 +171,10 @@ class Image(ABC):
         del offset
         return False
 
-    def write_compressed(self, offset: int, data: bytes) -> None:
+    def write_compressed(self, offset: int, data: bytes) -> int:
         """Store one cluster compressed; :meth:`shrinks` and :meth:`takes_compressed` say that it can be.
 
+        :returns: how many bytes are stored.
         :raises OSError: as :meth:`write`.
         """
         raise AssertionError(f"{len(data)} compressed bytes at {offset} of a format that has none")

@@ -90,14 +90,20 @@ class GuestActivity:
         label = f"guest writes {self.drive} {offset}+{length}"
         scheduler = self._machine.scheduler
         if self._every:
-            self._task = scheduler.after(self._every, self._write, label)
+            self._task = scheduler.after(self._every, self._begin, label)
         else:
-            self._task = scheduler.soon(self._write, label)
+            self._task = scheduler.soon(self._begin, label)
+
+    def _begin(self) -> None:
+        """Make the next request as soon as the limits of the drive let it through."""
+        drive = self._machine.graph.drives.get(self.drive)
+        if drive is None or not drive.waits_for_limits("write", self._pattern[self.done][1], self._write):
+            self._write()
 
     def _write(self) -> None:
         offset, length = self._pattern[self.done]
         drive = self._machine.graph.drives.get(self.drive)
-        if drive is None:
+        if drive is None or self._stopped:
             self._task = None
             return
         try:

@@ -17,6 +17,7 @@ QEMU looks for new writes every 100 ms while ready; here a write wakes the job.
 from __future__ import annotations
 
 import errno
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qbitsim.block.chain import status_waits
@@ -36,6 +37,8 @@ from qbitsim.jobs.states import JobVerb
 from qbitsim.qapi.job import JobStatus
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from qbitsim.block.node import Node
     from qbitsim.drivers.job_filters import MirrorTopNode
     from qbitsim.engine.scheduler import Task
@@ -407,14 +410,15 @@ class MirrorJob(LoopJob):
         return True
 
     def _begin_operation(self, offset: int, length: int, method: str) -> None:
-        outage = max(self.source.outage, self.target.node.outage)
+        outage = self._outage
         if outage:
             method = "copy"
         elif method == "copy" and self.source.reads_nothing(offset, length):
             method = "write"
         operation = MirrorOperation(offset, length, method, self._operation_done)
         try:
-            waits = operation.begin(self.source, self.target)
+            with self._own_requests():
+                waits = operation.begin(self.source, self.target)
         except StalledError as error:
             self._operations.suspend(operation, error.stall)
             return
@@ -424,14 +428,34 @@ class MirrorJob(LoopJob):
         delay = outage
         if method in {"copy", "write"}:
             delay = max(delay, self.source.delay("read", length), self.target.node.delay("write", length))
-        self._operations.add(operation, delay, f"{self.id}: copy {offset}+{length}")
+        self._add(operation, delay)
+
+    def _add(self, operation: MirrorOperation, delay: int) -> None:
+        self._operations.add(operation, delay, f"{self.id}: copy {operation.offset}+{operation.length}")
+
+    @property
+    def _outage(self) -> int:
+        return max(self.source.outage, self.target.node.outage)
+
+    def _own_requests(self) -> AbstractContextManager[None]:
+        """Requests that need not wait for a server that is away, unless somebody waits for them."""
+        return nullcontext() if self._operations.awaited else self.jobs.graph.waiting_caller()
+
+    def _waits_for_server(self, operation: MirrorOperation) -> bool:
+        """Whether what has failed is made again, as a server that went away meanwhile has time to come back."""
+        outage = 0 if self._operations.awaited else self._outage
+        if outage:
+            operation.begin_anew()
+            self._add(operation, outage)
+        return outage > 0
 
     def _operation_done(self, operation: MirrorOperation) -> None:
         """What was in flight is done; go on if that was waited for."""
         self._operations.remove(operation)
         try:
             if not operation.begun:
-                operation.begin(self.source, self.target)
+                with self._own_requests():
+                    operation.begin(self.source, self.target)
             self._transfer(operation)
         except StalledError as error:
             self._operations.suspend(operation, error.stall)
@@ -448,11 +472,14 @@ class MirrorJob(LoopJob):
             if operation.error is not None:
                 raise operation.error
             if operation.method == "copy":
-                reading = True
-                data = self.source.read(offset, length)
-                reading = False
-                self.target.write(offset, data)
+                with self._own_requests():
+                    reading = True
+                    data = self.source.read(offset, length)
+                    reading = False
+                    self.target.write(offset, data)
         except OSError as error:
+            if self._waits_for_server(operation):
+                return
             self.dirty.mark(offset, length)
             self._failed(errno_of(error), reading=reading)
             return

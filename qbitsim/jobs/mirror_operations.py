@@ -76,6 +76,11 @@ class MirrorOperation:
         """Tell the job, which copies it."""
         self._done(self)
 
+    def begin_anew(self) -> None:
+        """Let all of it be copied, because the server of the source or the target went away meanwhile."""
+        self.method = "copy"
+        self.error = None
+
     def overlaps(self, offset: int, length: int) -> bool:
         """Whether it has bytes of the range."""
         return self.offset < offset + length and offset < self.offset + self.length
@@ -85,14 +90,16 @@ class MirrorOperations:
     """All of them.
 
     :param buffer: bytes that may be in memory at once.
+    :ivar awaited: somebody waits until they are complete.
     """
 
-    __slots__ = ("_buffer", "_operations", "_scheduler")
+    __slots__ = ("_buffer", "_operations", "_scheduler", "awaited")
 
     def __init__(self, scheduler: Scheduler, buffer: int) -> None:
         self._scheduler = scheduler
         self._buffer = buffer
         self._operations: list[MirrorOperation] = []
+        self.awaited = False
 
     def __bool__(self) -> bool:
         return bool(self._operations)
@@ -151,7 +158,11 @@ class MirrorOperations:
         self._complete(list(self._operations))
 
     def _complete(self, operations: list[MirrorOperation]) -> None:
-        for each in operations:
-            if each.stall is not None:
-                raise StalledError(each.stall)
-            self._scheduler.complete(each.task)
+        self.awaited = True
+        try:
+            for each in operations:
+                if each.stall is not None:
+                    raise StalledError(each.stall)
+                self._scheduler.complete(each.task)
+        finally:
+            self.awaited = False

@@ -233,7 +233,7 @@ def _create_job(
         job.user.insert(top)
         jobs.graph.changing()
         job.use("active node", node, READING | perms.WRITE)
-        base = options.overlay.backing
+        base = options.above_base.filter_or_cow
         for layer in takewhile(lambda layer: layer is not base, chain(node.filter_or_cow)):
             job.use("intermediate node", layer, READING)
         job.freeze(node, options.overlay)

@@ -681,6 +681,7 @@ class Machine:
             self._drain_and_flush_all()
         # Jobs are cancelled while everything is quiet, and stays so (qemu_cleanup, system/runstate.c, QEMU 10.0).
         self.graph.drain_all_begin()
+        self.graph.flush_all()  # vm_shutdown does
         self.jobs.cancel_all()
         self.graph.flush_all()
         self.graph.close()

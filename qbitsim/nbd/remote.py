@@ -2,7 +2,8 @@
 
 Theory of operation: each request is sent, and the answer is waited for; nothing else is in flight. When the connection
 breaks, the request that notices fails with EIO, and the next one begins to connect again and fails too, unless
-``reconnect-delay`` says that requests wait for that (nbd_client_connecting(), block/nbd.c, QEMU 10.0). After an answer
+``reconnect-delay`` says that requests wait for that (nbd_client_connecting(), block/nbd.c, QEMU 10.0). A request of a
+job that makes it again later fails if the server is not there at once. After an answer
 that breaks the rules of the protocol nobody connects again, and all requests fail.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import errno
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from qbitsim.block.limits import Limits
 from qbitsim.block.status import Status
@@ -60,6 +61,15 @@ class Wanted:
     mode: Mode = Mode.EXTENDED
 
 
+class Client(Protocol):
+    """Who makes the requests.
+
+    :ivar caller_waits: whoever makes one now waits by himself for a server that is away.
+    """
+
+    caller_waits: bool
+
+
 class RemoteExport:
     """A connection to an export; offsets and lengths are bytes.
 
@@ -68,7 +78,7 @@ class RemoteExport:
     :raises QmpError: the server cannot be reached, or refuses, in QEMU's words.
     """
 
-    def __init__(self, network: Network, wanted: Wanted, client: object = None) -> None:
+    def __init__(self, network: Network, wanted: Wanted, client: Client | None = None) -> None:
         self.wanted = wanted
         self._network = network
         self._client = client
@@ -247,6 +257,10 @@ class RemoteExport:
         self._session.hear(self._connection.receive, lambda: pending.done)
         return pending if self._session.error is None else None
 
+    @property
+    def _caller_waits(self) -> bool:
+        return self._client is not None and self._client.caller_waits
+
     # -- the connection
 
     def stop_waiting(self) -> None:
@@ -291,11 +305,11 @@ class RemoteExport:
         if not self.wanted.reconnect_delay and not self._connecting:
             self._connecting = True  # from now on, and this request does not wait for it
             raise _broken()
-        patience = 0 if self._connecting else self.wanted.reconnect_delay
+        patience = 0 if self._connecting or self._caller_waits else self.wanted.reconnect_delay
         try:
             self._session = self._connect_patiently(patience)
         except QmpError:
-            self._connecting = True
+            self._connecting |= not self._caller_waits
             raise _broken() from None
         self._connecting = False
 

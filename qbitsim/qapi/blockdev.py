@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 BLOCKDEV_DRIVER = Enumeration(
     (
-        *("blkdebug", "blklogwrites", "blkverify", "compress", "copy-before-write", "copy-on-read", "file", "nbd"),
-        *("null-aio", "null-co", "preallocate", "qcow2", "quorum", "raw", "snapshot-access", "throttle", "vmdk"),
+        *("blkdebug", "blklogwrites", "blkverify", "compress", "copy-before-write", "copy-on-read", "file"),
+        *("host_cdrom", "host_device", "nbd", "null-aio", "null-co", "preallocate", "qcow2", "quorum", "raw"),
+        *("snapshot-access", "throttle", "vmdk"),
     ),
     since={
         "blklogwrites": "3.0",

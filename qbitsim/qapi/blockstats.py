@@ -95,7 +95,7 @@ BlockStatsSpecificFile = TypedDict(
     "BlockStatsSpecificFile", {"discard-nb-ok": int, "discard-nb-failed": int, "discard-bytes-ok": int}
 )
 """Discards of a host's file."""
-branch(BlockStatsSpecific, "file")(BlockStatsSpecificFile)
+branch(BlockStatsSpecific, "file", "host_device")(BlockStatsSpecificFile)
 
 _BlockStats = TypedDict(
     "_BlockStats",

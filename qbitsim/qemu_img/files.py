@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.files.failures import NoRegularFileError
 from qbitsim.files.locks import READER, WRITER
 from qbitsim.files.permissions import ALL, WRITE
 from qbitsim.images.chain import Chain
@@ -420,7 +421,7 @@ def _find_file(store: ImageStore, name: str) -> ImageFile:
     try:
         return store.file(name)
     except OSError as error:
-        if error.errno == errno.EISDIR:
+        if error.errno == errno.EISDIR or isinstance(error, NoRegularFileError):
             raise ToolError(f"'file' driver requires '{name}' to be a regular file") from None
         raise ToolError(f"Could not open '{name}': {error.strerror}") from None
 

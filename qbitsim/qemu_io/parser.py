@@ -78,6 +78,9 @@ class Request:
     options: tuple[tuple[str, str], ...] = ()
     """The options of nodes that ``reopen`` was given, with dotted names."""
 
+    cache: str = ""
+    """The cache mode that ``reopen`` was given."""
+
     warning: str = ""
     """What the monitor prints before anything else."""
 
@@ -337,23 +340,38 @@ def _read_help(words: _Arguments) -> Request:
     return Request(text=help_line(name, entry))
 
 
+_CACHE_MODES = {
+    "none": ("on", "off"),
+    "off": ("on", "off"),
+    "directsync": ("on", "off"),
+    "writeback": ("off", "off"),
+    "writethrough": ("off", "off"),
+    "unsafe": ("off", "on"),
+}
+"""What ``-c`` takes, and which ``cache.direct`` and ``cache.no-flush`` it stands for (bdrv_parse_cache_mode)."""
+
+
 def _read_reopen(words: _Arguments) -> Request:
-    modes, options = 0, dict[str, str]()
+    modes, options, cache = 0, dict[str, str](), ""
     for letter, value in words.options():
         modes += letter in "rw"
         if modes > 1:
             raise _RefusalError(hmp="Only one -r/-w option may be given\n")
-        if letter == "c" and value not in ("none", "off", "directsync", "writeback", "unsafe", "writethrough"):
-            raise _RefusalError(hmp=f"Invalid cache option: {value}\n")
+        if letter == "c":
+            cache = value
+            if cache not in _CACHE_MODES:
+                raise _RefusalError(hmp=f"Invalid cache option: {cache}\n")
         if letter == "o":
             options |= split_options(value)
     if words.operands:
         raise words.usage()
     if words.flags & {"r", "w"} and "read-only" in options:
         raise _RefusalError(hmp="Cannot set both -r/-w and 'read-only'\n")
-    if "c" in words.flags and not options.keys().isdisjoint({"cache.direct", "cache.no-flush"}):
-        raise _RefusalError(hmp="Cannot set both -c and the cache options\n")
-    return Request(flags=frozenset(words.flags), options=tuple(options.items()))
+    if cache:
+        if not options.keys().isdisjoint({"cache.direct", "cache.no-flush"}):
+            raise _RefusalError(hmp="Cannot set both -c and the cache options\n")
+        options["cache.direct"], options["cache.no-flush"] = _CACHE_MODES[cache]
+    return Request(flags=frozenset(words.flags), options=tuple(options.items()), cache=cache)
 
 
 def _read_words(words: _Arguments) -> Request:

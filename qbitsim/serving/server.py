@@ -214,7 +214,7 @@ class Connection(MonitorClient):
     @property
     def engaged(self) -> bool:
         """Whether something that it has sent waits, perhaps for others."""
-        return self._session.pending > 0
+        return self._session.pending > 0 or self._session.ready
 
     @property
     def waiting(self) -> bool:
@@ -236,7 +236,7 @@ class Connection(MonitorClient):
         if not self._clogged:
             self._send_events()
             self._read_or_pause()
-            if (self._ended and not self._session.pending) or self._session.ended:
+            if (self._ended and not self.engaged) or self._session.ended:
                 self._wire.close()
 
     def finish(self) -> None:

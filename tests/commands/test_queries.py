@@ -70,3 +70,15 @@ def test_an_empty_drive_shows_no_medium() -> None:
     machine = Machine()
     machine.add_drive("cd0", None)
     assert "inserted" not in machine.qmp("query-block")[0]
+
+
+def test_the_target_of_a_mirror_has_the_cache_of_the_source() -> None:
+    machine = Machine()
+    machine.images.create("d", "qcow2", 1 << 20)
+    file = {"driver": "file", "filename": "d"}
+    machine.qmp("blockdev-add", driver="qcow2", node_name="node0", file=file, cache={"no-flush": True})
+    machine.qmp("drive-mirror", job_id="j", device="node0", target="t", node_name="target", sync="full")
+    cache = {each["node-name"]: each["cache"]["no-flush"] for each in machine.qmp("query-named-block-nodes")}
+    assert cache["node0"]
+    assert cache["target"]
+    assert [cache[name] for name in cache if name not in ("node0", "target")] == [False, True, True]

@@ -347,3 +347,13 @@ def test_what_a_mirror_gives_its_target_as_backing_file_is_not_taken_away(chain)
     chain.settle()
     chain.execute("blockdev-reopen", {"options": [{**mirrored, "backing": None}]})
     assert "below" not in chain.graph.nodes
+
+
+def test_an_overlay_that_a_monitor_reopens_keeps_what_it_was_put_above() -> None:
+    """As the monitor's qemu-io does it (seen with QEMU 10.0, iotest 142)."""
+    machine = Machine()
+    machine.add_disk("drive0", "1M", node_name="node0")
+    machine.qmp("blockdev-snapshot-sync", device="drive0", snapshot_file="top", snapshot_node_name="top")
+    command = 'qemu-io drive0 "reopen -c unsafe"'
+    assert machine.qmp("human-monitor-command", command_line=command) == ""
+    assert machine.graph.nodes["top"].backing is machine.graph.nodes["node0"]

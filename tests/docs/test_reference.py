@@ -99,6 +99,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "blkdebug": {"image": "base"},
     "copy-on-read": {"file": "base"},
     "file": {"filename": "file"},
+    "host_cdrom": {"filename": "f"},
+    "host_device": {"filename": "f"},
     "null-aio": {},
     "null-co": {},
     "qcow2": {"file": {"driver": "file", "filename": "file"}},

@@ -12,6 +12,7 @@ import pytest
 
 from qbitsim import ImageStore, Machine, QmpError, UnsupportedError
 from qbitsim.files.network import InetAddress, UnixAddress
+from qbitsim.nbd.protocol import Command
 
 MB = 1 << 20
 KB64 = 65536
@@ -408,6 +409,52 @@ def test_who_cancels_a_job_does_not_wait_for_the_server(kind: str) -> None:
     assert [each["status"] for each in pair.client.qmp("query-jobs")] == ["concluded"]
     pair.come_back()
     assert pair.client.graph.nodes["r"].read(0, 1) == b"x"
+
+
+def goes_amid_a_write(pair: Pair) -> None:
+    """Let the server go when the client has data for it."""
+    session = pair.client.graph.nodes["n"].export._session
+    request = session.request
+
+    def interrupted(command, *arguments):
+        if command is Command.WRITE:
+            pair.server.execute("nbd-server-stop", {})
+        return request(command, *arguments)
+
+    session.request = interrupted
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+@pytest.mark.parametrize("kind", ["blockdev-backup", "blockdev-mirror"])
+def test_a_job_waits_for_a_server_that_goes_amid_a_request(kind: str, comes_back: bool) -> None:
+    pair = Pair()
+    pair.add(reconnect_delay=10)
+    drive = pair.client.add_disk("own", 2 * MB, format="raw")
+    drive.write(0, b"o" * 512)
+    goes_amid_a_write(pair)
+    pair.client.qmp(kind, job_id="j", device=drive.node.name, target="n", sync="full", auto_dismiss=False)
+    pair.client.advance(5)
+    assert [each["status"] for each in pair.client.qmp("query-jobs")] == ["running"]
+    if comes_back:
+        pair.come_back()
+    pair.client.advance(6)
+    ends = "ready" if comes_back and kind == "blockdev-mirror" else "concluded"
+    assert [each["status"] for each in pair.client.qmp("query-jobs")] == [ends]
+    assert pair.disk.read(0, 1) == (b"o" if comes_back else b"x")
+
+
+@pytest.mark.parametrize("kind", ["blockdev-backup", "blockdev-mirror"])
+def test_who_cancels_a_job_does_not_wait_for_a_server_that_went_amid_a_request(kind: str) -> None:
+    pair = Pair()
+    pair.add(reconnect_delay=10)
+    drive = pair.client.add_disk("own", 2 * MB, format="raw")
+    drive.write(0, b"o" * 512)
+    goes_amid_a_write(pair)
+    pair.client.qmp(kind, job_id="j", device=drive.node.name, target="n", sync="full", auto_dismiss=False)
+    pair.client.advance(1)
+    pair.client.qmp("job-cancel", id="j")
+    pair.client.advance(0)
+    assert [each["status"] for each in pair.client.qmp("query-jobs")] == ["concluded"]
 
 
 def test_the_server_notices_that_a_client_goes() -> None:

@@ -7,7 +7,8 @@ import json
 
 from wire_fake import FakeMachine
 
-from qbitsim.serving.server import Connection, Server
+from qbitsim.machine.machine import Machine
+from qbitsim.serving.server import Connection, Monitor, Server
 
 
 class FakeTransport(asyncio.Transport):
@@ -85,5 +86,21 @@ def test_a_turn_looks_at_those_clients_only_that_have_sent_something(monkeypatch
         busy.data_received(b'{"execute": "emit"}')
         assert set(flushed) == {busy, *(each for each, _ in idle)}
         assert all(b"TEST" in each.written for _, each in [*idle, (busy, transport)])
+
+    asyncio.run(main())
+
+
+def test_a_line_of_a_person_that_came_at_the_end_of_a_slice_is_run(monkeypatch):
+    monkeypatch.setattr("qbitsim.serving.server._SLICE", -1.0)
+
+    async def main():
+        machine = Machine()
+        server = Server(machine)
+        person = Connection(server, Monitor.HUMAN)
+        person.connection_made(FakeTransport())
+        person.data_received(b"quit\n")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert machine.closing
 
     asyncio.run(main())

@@ -114,7 +114,7 @@ def test_the_command_leaves_a_story_a_test_and_a_page(tmp_path: Path, capsys: py
 
 def test_a_hunt_that_finds_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = f"{__name__}:CarefulMachine"
-    assert main(["hunt", place, "--minutes", "0.05", "--workers", "1", "-o", str(tmp_path / "found")]) == 0
+    assert main(["hunt", place, "--minutes", "0.01", "--workers", "1", "-o", str(tmp_path / "found")]) == 0
     assert "; no failures\n" in capsys.readouterr().out
     assert not (tmp_path / "found").exists()
 

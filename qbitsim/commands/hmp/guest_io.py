@@ -3,6 +3,9 @@
 Requests to a node that a job keeps drained wait for the job. An asynchronous one, which nobody waits for, is answered
 at once and made later. With any other one QEMU waits, and serves no monitor meanwhile, so that nobody could finalize
 the job; here only the monitor that asked waits.
+
+An asynchronous request to a limited drive or node is answered at once and made when the limits let it through. Any
+other takes no time here: limits neither hold it back nor count it.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from qbitsim.commands.devices import find_by_device
+from qbitsim.commands.drive_common import WRITETHROUGH
 from qbitsim.commands.hmp.declaration import hmp
 from qbitsim.commands.reopen import reopen_with
 from qbitsim.drivers.drive_options import nested
@@ -31,6 +35,9 @@ _COUNTED = {"aio_read": "read", "aio_write": "write", "aio_flush": "flush", "aio
 _WAITING = frozenset(("read", "readv", "write", "writev", "discard", "flush", "aio_read", "aio_write", "aio_discard"))
 """Commands that make requests, which have to wait for the end of a drained section (aio_flush makes none)."""
 
+_LIMITED = {"aio_read": "read", "aio_write": "write"}
+"""Commands whose requests wait for limits, and the operation that they are."""
+
 _PERMISSIONS = {"write": perms.WRITE, "resize": perms.RESIZE}
 
 
@@ -47,7 +54,7 @@ def qemu_io(context: Context, *, qdev: bool, device: str, command: str) -> str:
         guest_io = GuestIo(context.machine, drive, command)
         if drive.drained and _asks_the_disk(drive, guest_io.request):
             return _wait(guest_io)
-        return guest_io.run()
+        return guest_io.start()
 
 
 def _asks_the_disk(drive: Drive, request: qemu_io_run.Request) -> bool:
@@ -73,10 +80,10 @@ def _wait(guest_io: GuestIo) -> str:
     if guest_io.request.verb not in _COUNTED:
         drive.check_not_drained()
     elif drive.id:
-        drive.when_not_drained(guest_io.finish)
+        drive.when_not_drained(guest_io.make_later)
     else:
         drive.eject()
-        guest_io.finish()
+        guest_io.make_later()
     return ""
 
 
@@ -97,9 +104,28 @@ class GuestIo:
         timeless = request.verb == "aio_write" and "z" in request.flags
         self._started = None if timeless else machine.clock()
 
+    def start(self) -> str:
+        """Run it and return what goes to the monitor: nothing if its request has to wait for limits."""
+        return "" if _asks_the_disk(self.drive, self.request) and self._waits_for_limits() else self.run()
+
+    def make_later(self) -> None:
+        """Make an asynchronous request that had to wait; the monitor that asked hears no more of it."""
+        if not self._waits_for_limits():
+            self.finish()
+
+    def _waits_for_limits(self) -> bool:
+        request = self.request
+        if request.verb not in _LIMITED:
+            return False
+        zeroes = request.verb == "aio_write" and "z" in request.flags
+        operation = "write-zeroes" if zeroes else _LIMITED[request.verb]
+        return self.drive.waits_for_limits(operation, request.length, self.finish)
+
     def run(self) -> str:
         """Run it, print the results, and return what goes to the monitor."""
         machine = self._machine
+        if self.request.verb == "aio_flush" and self.request.refusal is None:
+            machine.graph.drain_all()  # which completes what is in flight (aio_flush_f, qemu-io-cmds.c)
         try:
             output = self._make()
         except StalledError as error:
@@ -123,9 +149,14 @@ class GuestIo:
             )
 
     def _reopen(self, request: qemu_io_run.Request) -> None:
-        if request.flags != {"o"}:
-            raise UnsupportedError("qemu-io's reopen with options beside -o")
-        reopen_with(self._machine.graph, self.drive.node, nested(dict(request.options)), self._machine.profile)
+        if not request.flags <= {"c", "o"}:
+            raise UnsupportedError("qemu-io's reopen with -r or -w")
+        drive = self.drive
+        write_cache = request.cache not in WRITETHROUGH if request.cache else drive.write_cache
+        if write_cache != drive.write_cache and drive.device is not None:
+            raise QmpError("Cannot change cache.writeback: Device attached")
+        reopen_with(self._machine.graph, drive.node, nested(dict(request.options)), self._machine.profile)
+        drive.write_cache = write_cache
 
     def finish(self) -> None:
         """Run what was answered before; the monitor that asked hears no more of it."""

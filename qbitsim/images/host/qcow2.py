@@ -222,7 +222,7 @@ class HostQcow2Image(Qcow2Image):
         with self.placing():
             return super().takes_compressed(offset)
 
-    def write_compressed(self, offset: int, data: bytes) -> None:
+    def write_compressed(self, offset: int, data: bytes) -> int:
         """As every qcow2 image."""
         unit = self.cluster_size
         guest, block = offset // unit, data.ljust(unit, b"\0")
@@ -236,6 +236,7 @@ class HostQcow2Image(Qcow2Image):
             except OSError:
                 layout.give_up_packed(guest)
                 raise
+        return length
 
     def write_zeroes(
         self,

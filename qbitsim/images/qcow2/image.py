@@ -257,9 +257,10 @@ class Qcow2Image(Image):
         """
         return self.layout.takes_packed(offset // self.cluster_size)
 
-    def write_compressed(self, offset: int, data: bytes) -> None:
+    def write_compressed(self, offset: int, data: bytes) -> int:
         """Store one cluster compressed; :meth:`shrinks` and :meth:`takes_compressed` say that it can be.
 
+        :returns: how many bytes are stored.
         :raises OSError: as :meth:`write`.
         """
         unit = self.cluster_size
@@ -269,6 +270,7 @@ class Qcow2Image(Image):
         with self.placing() as layout:
             layout.write_packed(offset // unit, length)
             self.content.write(offset, data)
+        return length
 
     def write_zeroes(
         self,

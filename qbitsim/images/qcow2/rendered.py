@@ -52,7 +52,8 @@ class RenderedFile:
             return b""
         unit = self._image.content.cluster_size
         first, last = offset // unit, (end - 1) // unit
-        found = b"".join(self._cluster(number) for number in range(first, last + 1))
+        parts = self._clusters()
+        found = b"".join(_cluster(parts.get(number, []), unit) for number in range(first, last + 1))
         return found[offset - first * unit : end - first * unit]
 
     def status(self, offset: int, length: int) -> tuple[bool, int]:
@@ -85,19 +86,19 @@ class RenderedFile:
                 self._makers.setdefault(number, []).append((offset - number * unit, maker))
             self._pages.add(offset // FILE_PAGE, -(-(offset + length) // FILE_PAGE))
 
-    def _cluster(self, number: int) -> bytes:
-        unit = self._image.content.cluster_size
-        parts = self._clusters().get(number)
-        if parts is None:
-            return zero_block(unit)
-        if len(parts) == 1 and parts[0][0] == 0:
-            whole = parts[0][1]()
-            return whole if len(whole) == unit else whole[:unit].ljust(unit, b"\0")
-        cluster = bytearray(unit)
-        for start, maker in parts:
-            data = maker()[max(-start, 0) : unit - start]
-            cluster[max(start, 0) : max(start, 0) + len(data)] = data
-        return bytes(cluster)
+
+def _cluster(parts: list[tuple[int, Maker]], unit: int) -> bytes:
+    """The bytes of a cluster that has these parts."""
+    if not parts:
+        return zero_block(unit)
+    if len(parts) == 1 and parts[0][0] == 0:
+        whole = parts[0][1]()
+        return whole if len(whole) == unit else whole[:unit].ljust(unit, b"\0")
+    cluster = bytearray(unit)
+    for start, maker in parts:
+        data = maker()[max(-start, 0) : unit - start]
+        cluster[max(start, 0) : max(start, 0) + len(data)] = data
+    return bytes(cluster)
 
 
 def parts(image: Qcow2Image) -> Iterator[tuple[int, int, Maker]]:

@@ -108,9 +108,10 @@ class VmdkImage(Image):
         del offset
         return True
 
-    def write_compressed(self, offset: int, data: bytes) -> None:
+    def write_compressed(self, offset: int, data: bytes) -> int:
         """As any write."""
         self.write(offset, data)
+        return len(data)
 
     def end_compressed_writes(self) -> None:
         """Let the file end with a sector."""
