@@ -82,8 +82,6 @@ def danger_before(step: Step, machine: Machine, files: FilesSeen) -> str | None:
         return "a limited job on what a mirror has copied several pieces of at once"
     if any(_looks_for_holes(*action, machine, files.zeroed) for action in _actions(message)):
         return "a job on a plain file in which a mirror zeroed something"
-    if any(_names_a_filter(*action, machine) for action in _actions(message)):
-        return "a new image whose backing file is a filter"
     if _mirrors_past_a_threshold(message, machine):
         return "a threshold of what a mirror writes to"
     over = any(job.kind == "stream" and str(job.status) == "concluded" for job in machine.jobs.jobs)
@@ -150,15 +148,6 @@ def _looks_for_holes(command: str, arguments: dict[str, Any], machine: Machine, 
         return False
     layers = chain(_node(str(arguments.get("device")), machine))
     return any(not layer.supports_backing and layer.filename in zeroed for layer in layers)
-
-
-def _names_a_filter(command: str, arguments: dict[str, Any], machine: Machine) -> bool:
-    """Whether QEMU opens a chain by a ``json:`` name with a filter in it, which may not have a place for all names."""
-    if command not in {"drive-backup", "drive-mirror"} or arguments.get("mode") == "existing":
-        return False
-    top = _node(str(arguments.get("device")), machine)
-    below = top.skip_filters().filter_or_cow if top is not None else None
-    return any(layer.is_filter and not layer.implicit for layer in chain(below))
 
 
 def _is_refused(message: dict[str, Any], machine: Machine) -> bool:
