@@ -192,17 +192,17 @@ def _reopens_below_a_backup(message: dict[str, Any], machine: Machine) -> bool:
 
 
 def _lets_a_job_go_on(message: dict[str, Any], machine: Machine) -> bool:
-    """Whether a throttle filter comes to what a limited stream or commit works on, or stands there at a reopening.
+    """Whether a throttle filter comes to what a limited stream or commit works on, or stands there at a drain.
 
     A throttle filter ends its drained section in a coroutine for which QEMU 7.2 waits (bdrv_drained_end, block/io.c),
     so that the job may do a second piece between two drains: it does if it need not read where the first piece is.
     """
     limited = [job for job in machine.jobs.jobs if job.kind in {"stream", "commit"} and job.speed and _runs(job)]
     used = [edge.node for job in limited for edge in job.edges]
-    reopens = message["execute"] == "blockdev-reopen"
+    drains = not message["execute"].startswith(("query-", "x-debug-", "block-dirty-bitmap-"))
     adds = [arguments for command, arguments in _actions(message) if command == "blockdev-add"]
     below = [_node(str(each.get("file")), machine) for each in adds if each.get("driver") == "throttle"]
-    return any(node in below or (reopens and node.driver == "throttle") for node in used)
+    return any(node in below or (drains and node.driver == "throttle") for node in used)
 
 
 def _looks_into(layer: Node, backup: BackupJob) -> bool:
