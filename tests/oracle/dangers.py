@@ -75,6 +75,8 @@ def danger_before(step: Step, machine: Machine, files: FilesSeen) -> str | None:
         return "a stop while jobs work on chains, which may end in it"
     if machine.profile.name == "7.2" and _reopens_below_a_backup(message, machine):
         return "a stream into a read-only layer that a backup looks into"
+    if machine.profile.name == "7.2" and _gives_what_is_used_twice(message, machine):
+        return "a reopening that gives a node something with a node that is used twice below"
     if machine.profile.name == "7.2" and _lets_a_job_go_on(message, machine):
         return "a limited stream below a throttle filter while that is drained"
     looks = any(_looks_at_places(*action, machine, files.scattered) for action in _actions(message))
@@ -189,6 +191,19 @@ def _reopens_below_a_backup(message: dict[str, Any], machine: Machine) -> bool:
     layer = _node(str(message["arguments"].get("device")), machine)
     backups = [job for job in machine.jobs.jobs if isinstance(job, BackupJob) and _runs(job)]
     return layer is not None and layer.read_only and any(_looks_into(layer, job) for job in backups)
+
+
+def _gives_what_is_used_twice(message: dict[str, Any], machine: Machine) -> bool:
+    """QEMU dies, as it has drained that node once and lets it go on twice (bdrv_apply_subtree_drain, 7.2.22)."""
+    if message["execute"] != "blockdev-reopen":
+        return False
+    for options in message["arguments"]["options"]:
+        children = [_node(value, machine) for name, value in options.items() if name in {"backing", "file"} and value]
+        below = downwards([child for child in children if child is not None])
+        used = [edge.node for node in below for edge in node.children]
+        if len(set(used)) < len(used):
+            return True
+    return False
 
 
 def _lets_a_job_go_on(message: dict[str, Any], machine: Machine) -> bool:
