@@ -13,8 +13,6 @@ from qbitsim.qapi.block_graph import BlockdevChange, XDbgBlockGraph
 from qbitsim.qapi.registry import command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from qbitsim.block.node import Child
 
 _PERMISSIONS = (
@@ -80,14 +78,12 @@ def x_debug_query_block_graph(context: Context, args: None) -> Json:
     return {"nodes": view.nodes, "edges": view.edges}
 
 
-def _all_drives(context: Context) -> Iterator[Drive]:
-    """Drives with a name, then those that jobs and exports have for themselves."""
-    yield from context.graph.drives.values()
-    named = list(context.graph.drives.values())
-    for node in context.graph.nodes.values():
-        for edge in reversed(node.parents):
-            if isinstance(edge.parent, Drive) and edge.parent not in named:
-                yield edge.parent
+def _all_drives(context: Context) -> list[Drive]:
+    """Drives with a name and those that jobs and exports have for themselves, as they were made (blk_all_next)."""
+    graph = context.graph
+    users = (edge.parent for node in graph.nodes.values() for edge in node.parents)
+    found = {*graph.drives.values(), *(user for user in users if isinstance(user, Drive))}
+    return sorted(found, key=lambda drive: drive.number)
 
 
 @command("x-blockdev-change", BlockdevChange, since="2.7", features=["unstable"])

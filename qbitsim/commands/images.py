@@ -5,9 +5,11 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING
 
+from qbitsim.block.chain import chain
 from qbitsim.commands.filenames import shown_filename
+from qbitsim.drivers.backing import check_nothing_handed_down, failed_below
 from qbitsim.drivers.driver import is_image_format
-from qbitsim.drivers.filename_options import protocol_options
+from qbitsim.drivers.filename_options import name_options, protocol_options
 from qbitsim.drivers.not_emulated import known_driver
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.failures import failure_text
@@ -113,7 +115,25 @@ def _look_at_backing(context: Context, filename: str, backing_name: str, backing
     if ":" not in backing_name and full_name not in graph.images:
         text = f"Could not open '{full_name}': No such file or directory"
         raise QmpError(text, hint="Could not open backing image.\n")
+    _check_names(backing)
     graph.changing(_looking_changes(graph, backing))
+
+
+def _check_names(backing: Node) -> None:
+    """Refuse a chain that its ``json:`` name does not open, as a filter in it has no place for a name in a header.
+
+    :raises QmpError: with the text of bdrv_open_backing_file.
+    """
+    depth = 0
+    for layer in chain(backing):
+        below = layer.backing
+        depth += below is not None
+        if below is None or layer.header_backing is None or not (below.is_filter and not below.implicit):
+            continue
+        try:
+            check_nothing_handed_down(name_options(shown_filename(below)))
+        except QmpError as error:
+            raise failed_below(depth, error) from None
 
 
 def _looking_changes(graph: Graph, backing: Node) -> int:

@@ -47,7 +47,7 @@ def backing_of(opener: Opener, node: Node, options: Options) -> Backing | None:
     name = image.backing if image is not None else None
     if "driver" in given and name is not None:
         try:
-            _check_nothing_handed_down(given)
+            check_nothing_handed_down(given)
         except QmpError as error:
             raise failed_below(1, error) from None
     if "driver" in given and given.keys() - {"driver", "node-name"}:
@@ -64,7 +64,7 @@ def backing_of(opener: Opener, node: Node, options: Options) -> Backing | None:
     return Backing({**named, **given}, inherited, named=True, probed=probed)
 
 
-def _check_nothing_handed_down(options: Options) -> None:
+def check_nothing_handed_down(options: Options) -> None:
     """Refuse options that say all of a backing file and leave no place for the name in the header above.
 
     Unless they have a file with a name, QEMU hands the header's down: from each node to its file, or the one that its

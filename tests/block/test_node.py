@@ -25,6 +25,12 @@ def machine_with_bitmap(**options: object) -> Machine:
     return machine
 
 
+def test_without_a_limit_no_request_has_to_wait() -> None:
+    nodes = machine_with_bitmap().graph.nodes.values()
+    operations = ("read", "write", "write-zeroes")
+    assert {(node.delay(operation, SIZE), node.outage) for node in nodes for operation in operations} == {(0, 0)}
+
+
 def count(machine: Machine) -> int:
     bitmap = machine.graph.nodes["node0"].find_bitmap("b")
     assert bitmap is not None

@@ -223,6 +223,8 @@ def test_a_commit_that_fails_says_how_far_it_was_and_one_that_stops_goes_on_from
     ends = [each["data"] for each in machine.events.read(0) if each["event"].startswith("BLOCK_JOB_C")]
     common = {"device": "j", "len": SIZE, "offset": 8 * CLUSTER, "speed": 0, "type": "commit"}
     assert ends == [common, {**common, "error": "No space left on device"}]
+    errors = [each["data"] for each in machine.events.read(0) if each["event"] == "BLOCK_JOB_ERROR"]
+    assert errors == [{"device": "j", "operation": operation, "action": action} for action in ("stop", "report")]
     assert machine.graph.nodes["node0"].backing.name == "mid"
     machine.qmp("block-commit", device="drive0", top_node="mid", job_id="j", on_error="stop")
     machine.run_until_idle()

@@ -376,6 +376,16 @@ def test_what_a_write_brings_to_the_target_at_once_is_what_the_job_has_not_to_co
             assert list(dirty.bitmap.bits.indices()) == left
 
 
+def test_the_next_piece_is_in_flight_as_soon_as_one_of_those_before_is_done():
+    machine = Machine()
+    machine.add_disk("drive0", 12 << 20).write(0, b"s" * (12 << 20))
+    machine.qmp("drive-mirror", device="drive0", target="t", job_id="m", sync="full")
+    flying = [f"m: copy {place << 20}+{1 << 20}" for place in range(12)]
+    for done in range(3):
+        assert in_flight(machine) == flying[done : done + 10]
+        machine.step()
+
+
 def test_a_pause_that_is_over_before_all_in_flight_is_done_waits_for_it_all_the_same():
     machine = Machine()
     machine.add_disk("drive0", 12 << 20).write(0, b"s" * (12 << 20))

@@ -110,10 +110,12 @@ def test_a_job_needs_and_shares_what_it_has_to_and_gives_it_up_at_the_end(kind: 
     machine = made()
     command, arguments = JOBS[kind]
     assert users(machine) == BEFORE
-    machine.qmp(command, job_id="j", speed=1, filter_node_name="filter", **arguments)
+    machine.qmp(command, job_id="j", speed=1, filter_node_name="filter", auto_dismiss=False, **arguments)
     assert users(machine) == MEANWHILE[kind]
     machine.qmp("block-job-cancel", device="j", force=True)
     machine.run_until_idle()
+    assert [(job["status"], job["error"]) for job in machine.qmp("query-jobs")] == [("concluded", "Operation canceled")]
+    machine.qmp("job-dismiss", id="j")
     assert (users(machine), machine.qmp("query-jobs")) == (BEFORE, [])
     assert [node.blockers for node in machine.graph.nodes.values()] == [[]] * len(machine.graph.nodes)
     assert [edge.frozen for node in machine.graph.nodes.values() for edge in node.children] == [0] * 6

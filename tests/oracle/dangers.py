@@ -75,6 +75,8 @@ def danger_before(step: Step, machine: Machine, files: FilesSeen) -> str | None:
         return "a stop while jobs work on chains, which may end in it"
     if machine.profile.name == "7.2" and _reopens_below_a_backup(message, machine):
         return "a stream into a read-only layer that a backup looks into"
+    if machine.profile.name == "7.2" and _gives_what_is_used_twice(message, machine):
+        return "a reopening that gives a node something with a node that is used twice below"
     if machine.profile.name == "7.2" and _lets_a_job_go_on(message, machine):
         return "a limited stream below a throttle filter while that is drained"
     looks = any(_looks_at_places(*action, machine, files.scattered) for action in _actions(message))
@@ -82,8 +84,6 @@ def danger_before(step: Step, machine: Machine, files: FilesSeen) -> str | None:
         return "a limited job on what a mirror has copied several pieces of at once"
     if any(_looks_for_holes(*action, machine, files.zeroed) for action in _actions(message)):
         return "a job on a plain file in which a mirror zeroed something"
-    if any(_names_a_filter(*action, machine) for action in _actions(message)):
-        return "a new image whose backing file is a filter"
     if _mirrors_past_a_threshold(message, machine):
         return "a threshold of what a mirror writes to"
     over = any(job.kind == "stream" and str(job.status) == "concluded" for job in machine.jobs.jobs)
@@ -152,15 +152,6 @@ def _looks_for_holes(command: str, arguments: dict[str, Any], machine: Machine, 
     return any(not layer.supports_backing and layer.filename in zeroed for layer in layers)
 
 
-def _names_a_filter(command: str, arguments: dict[str, Any], machine: Machine) -> bool:
-    """Whether QEMU opens a chain by a ``json:`` name with a filter in it, which may not have a place for all names."""
-    if command not in {"drive-backup", "drive-mirror"} or arguments.get("mode") == "existing":
-        return False
-    top = _node(str(arguments.get("device")), machine)
-    below = top.skip_filters().filter_or_cow if top is not None else None
-    return any(layer.is_filter and not layer.implicit for layer in chain(below))
-
-
 def _is_refused(message: dict[str, Any], machine: Machine) -> bool:
     try:
         copy.deepcopy(machine).execute(message["execute"], message.get("arguments", {}))
@@ -202,18 +193,31 @@ def _reopens_below_a_backup(message: dict[str, Any], machine: Machine) -> bool:
     return layer is not None and layer.read_only and any(_looks_into(layer, job) for job in backups)
 
 
+def _gives_what_is_used_twice(message: dict[str, Any], machine: Machine) -> bool:
+    """QEMU dies, as it has drained that node once and lets it go on twice (bdrv_apply_subtree_drain, 7.2.22)."""
+    if message["execute"] != "blockdev-reopen":
+        return False
+    for options in message["arguments"]["options"]:
+        children = [_node(value, machine) for name, value in options.items() if name in {"backing", "file"} and value]
+        below = downwards([child for child in children if child is not None])
+        used = [edge.node for node in below for edge in node.children]
+        if len(set(used)) < len(used):
+            return True
+    return False
+
+
 def _lets_a_job_go_on(message: dict[str, Any], machine: Machine) -> bool:
-    """Whether a throttle filter comes to what a limited stream or commit works on, or stands there at a reopening.
+    """Whether a throttle filter comes to what a limited stream or commit works on, or stands there at a drain.
 
     A throttle filter ends its drained section in a coroutine for which QEMU 7.2 waits (bdrv_drained_end, block/io.c),
     so that the job may do a second piece between two drains: it does if it need not read where the first piece is.
     """
     limited = [job for job in machine.jobs.jobs if job.kind in {"stream", "commit"} and job.speed and _runs(job)]
     used = [edge.node for job in limited for edge in job.edges]
-    reopens = message["execute"] == "blockdev-reopen"
+    drains = not message["execute"].startswith(("query-", "x-debug-", "block-dirty-bitmap-"))
     adds = [arguments for command, arguments in _actions(message) if command == "blockdev-add"]
     below = [_node(str(each.get("file")), machine) for each in adds if each.get("driver") == "throttle"]
-    return any(node in below or (reopens and node.driver == "throttle") for node in used)
+    return any(node in below or (drains and node.driver == "throttle") for node in used)
 
 
 def _looks_into(layer: Node, backup: BackupJob) -> bool:
