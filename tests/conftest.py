@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -34,7 +32,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 BROWSER = Browser()
-MEMORY, ROOM = Path("/dev/shm"), 4 << 30
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 HERE = Path(__file__).parent
 LONG_ONES = (
@@ -73,17 +70,10 @@ LONG_ONES = (
 def pytest_configure(config: pytest.Config) -> None:
     """Say at the end what workers have to say; let them take files in the order in which they are collected."""
     config.pluginmanager.register(Workers())
-    keep_files_in_memory()
     if config.pluginmanager.hasplugin("xdist"):
         config.option.loadscopereorder = False
     if sys.dont_write_bytecode and hasattr(config, "cache"):
         keep_bytecode_in(config.cache.mkdir("bytecode"))
-
-
-def keep_files_in_memory() -> None:
-    """Make temporary files in memory, unless it is small or ``TMPDIR`` says where: no flush waits for a disk then."""
-    if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM:
-        tempfile.tempdir = str(MEMORY)
 
 
 def keep_bytecode_in(folder: Path) -> None:

@@ -35,7 +35,7 @@ class RealTools:
         return found.returncode == 0
 
     def __enter__(self) -> Self:
-        self.directory = Path(tempfile.mkdtemp(prefix="qcow2-", dir=Path(self._root, "tmp") if self._root else None))
+        self.directory = Path(tempfile.mkdtemp(prefix="qcow2-", dir=Path(self._root or "/") / "tmp"))
         return self
 
     def __exit__(self, *_: object) -> None:

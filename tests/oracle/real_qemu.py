@@ -92,8 +92,9 @@ class Installation:
 
     def scratch(self) -> tuple[Path, str]:
         """A new directory: its path here, and its path as the processes see it."""
-        outer = Path(tempfile.mkdtemp(prefix="qbitsim-oracle-", dir=Path(self.root, "tmp") if self.root else None))
-        return outer, str(outer if self.root is None else Path("/", outer.relative_to(self.root)))
+        base = Path(self.root or "/") / "tmp"
+        outer = Path(tempfile.mkdtemp(prefix="qbitsim-oracle-", dir=base))
+        return outer, f"/tmp/{outer.name}"
 
 
 @functools.cache

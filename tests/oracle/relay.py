@@ -38,7 +38,7 @@ class Relay:
         self.root = root
         self.rng = rng
         self.share = share
-        temporary = Path(root, "tmp") if root else None
+        temporary = Path(root or "/") / "tmp"
         self.real = Path(tempfile.mkdtemp(prefix="relay-real-", dir=temporary))
         self.ours = Path(tempfile.mkdtemp(prefix="relay-ours-", dir=temporary))
         self.images = HostImageStore(str(self.ours))

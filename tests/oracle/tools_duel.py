@@ -36,7 +36,7 @@ class ToolsDuel:
 
     def __init__(self, root: str | None, profile: str) -> None:
         self.root = root
-        temporary = Path(root, "tmp") if root else None
+        temporary = Path(root or "/") / "tmp"
         self.directory = Path(tempfile.mkdtemp(prefix="tools-", dir=temporary))
         self.store = ImageStore()
         self.shell = Shell(self.store, PROFILES[profile])

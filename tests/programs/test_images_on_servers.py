@@ -129,7 +129,7 @@ def test_images_on_servers(real: Real) -> None:
     """Every line leaves the export as it finds it for the next one, in both worlds."""
     told = []
     for is_real in (True, False):
-        base = Path(tempfile.mkdtemp(prefix="nbd-", dir=Path(real.root, "tmp") if real.root else None))
+        base = Path(tempfile.mkdtemp(prefix="nbd-", dir=Path(real.root or "/") / "tmp"))
         try:
             with server(base):
                 run = []
