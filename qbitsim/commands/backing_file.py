@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from qbitsim.block.chain import chain
 from qbitsim.commands.context import Context
 from qbitsim.commands.mirrors import root_node
 from qbitsim.errors import QmpError
-from qbitsim.jobs.loop import set_writable
+from qbitsim.jobs.loop import kept_writable
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.structs import struct
 
 if TYPE_CHECKING:
-    from qbitsim.block.graph import Graph
-    from qbitsim.block.node import Node
+    pass
 
 MAXIMUM_BACKING_NAME = 1023
 """Bytes that a header has room for."""
@@ -47,21 +44,8 @@ def change_backing_file(context: Context, args: ChangeBackingFile) -> None:
     if len(args.backing_file.encode()) > MAXIMUM_BACKING_NAME:
         raise QmpError(f"Could not change backing file to '{args.backing_file}': {os.strerror(errno.EINVAL)}")
     name = args.backing_file or None
-    with _writable(graph, image_node):
+    with kept_writable(graph, image_node):
         try:
             image_node.change_backing_file(name, image_node.driver if name is not None else None)
         except OSError as error:
             raise QmpError(f"Could not change backing file to '{args.backing_file}': {error.strerror}") from None
-
-
-@contextmanager
-def _writable(graph: Graph, node: Node) -> Iterator[None]:
-    """Let a node be written for a moment (bdrv_reopen_set_read_only)."""
-    if not node.read_only:
-        yield
-        return
-    set_writable(graph, node, writable=True)
-    try:
-        yield
-    finally:
-        set_writable(graph, node, writable=False)

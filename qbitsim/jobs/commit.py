@@ -12,6 +12,7 @@ The active layer is committed by a mirror, see :mod:`qbitsim.jobs.mirror`.
 
 from __future__ import annotations
 
+import errno
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,15 @@ from qbitsim.errnos import errno_of
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
-from qbitsim.jobs.loop import CHUNK, LoopJob, grow, restore_read_only, set_writable, use_intermediate_nodes
+from qbitsim.jobs.loop import (
+    CHUNK,
+    LoopJob,
+    grow,
+    kept_writable,
+    restore_read_only,
+    set_writable,
+    use_intermediate_nodes,
+)
 from qbitsim.records import record
 
 if TYPE_CHECKING:
@@ -158,9 +167,12 @@ class CommitJob(LoopJob):
             self.base.inherits_from = top.inherits_from
         try:
             for overlay in overlays:
-                overlay.change_backing_file(self.options.backing_name or self.options.base_name, self.base.driver)
+                with kept_writable(graph, overlay):
+                    overlay.change_backing_file(self.options.backing_name or self.options.base_name, self.base.driver)
         except OSError as error:
             return errno_of(error)
+        except QmpError:
+            return errno.EPERM
         return 0
 
     def give_up(self) -> None:

@@ -9,7 +9,7 @@ before, a pause and a resume let one more piece through.
 from __future__ import annotations
 
 import errno
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -186,6 +186,22 @@ def use_intermediate_nodes(job: Job, top: Node | None, base: Node) -> None:
         if layer.skip_filters() is base.skip_filters():
             shared |= perms.CONSISTENT_READ
         job.use("intermediate node", layer, shared)
+
+
+@contextmanager
+def kept_writable(graph: Graph, node: Node) -> Iterator[None]:
+    """Let a node be written for a moment, which stores the bitmaps of an image anew (bdrv_reopen_set_read_only).
+
+    :raises QmpError: as :func:`set_writable`.
+    """
+    if not node.read_only:
+        yield
+        return
+    set_writable(graph, node, writable=True)
+    try:
+        yield
+    finally:
+        set_writable(graph, node, writable=False)
 
 
 def set_writable(graph: Graph, node: Node, *, writable: bool) -> None:

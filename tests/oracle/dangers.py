@@ -340,6 +340,8 @@ def _ends_behind(step: Step, device: str, machine: Machine) -> str | None:
     while node is not None and end is not None and end <= node.length:
         if any(bitmap.size < end for bitmap in node.bitmaps):
             return "a write behind the end of a bitmap"
+        if node.driver == "quorum" and any(edge.node.length < end for edge in node.children):
+            return "a request behind the end of a child of a quorum"
         node = node.filtered or (node.children[0].node if node.driver in {"raw", "snapshot-access"} else None)
         if node is not None and node.length < end:
             return "a request behind the end of a node that is shorter than what is above it"
@@ -572,20 +574,22 @@ def _adds_above_what_ends(actions: Actions, answer: Records, machine: Machine) -
 
 
 def _two_on_one_drive(actions: Actions, answer: Records, machine: Machine) -> bool:
-    """By drive, the second one means the filter of the first, in 7.2 also its overlay, gone when it is undone.
+    """By drive or its name, the second one means the filter of the first, in 7.2 also its overlay, gone when undone.
 
     A backup that failed has left no filter, and nothing comes after it.
     """
     created = _created(answer)
     taken: set[str] = set()
+    filters: set[str] = set()
     for kind, data in actions:
         if "backup" in kind or "snapshot" in kind:
             root = _root(machine, data)
-            if root in taken and data.get("device") in machine.graph.drives:
+            if data.get("device") in filters or (root in taken and data.get("device") in machine.graph.drives):
                 return True
             if "backup" in kind and not created:
                 return False
             created -= "backup" in kind
+            filters.add(str(data.get("filter-node-name")))
             if "backup" in kind or machine.profile.name == "7.2":
                 taken.add(root)
     return False
