@@ -77,7 +77,7 @@ def check_nothing_handed_down(options: Options) -> None:
         return
     below: object = options
     while isinstance(below, dict):
-        driver = str(below["driver"])
+        driver = below.get("driver")
         if "filename" in below:
             raise QmpError("Can't specify 'file' and 'filename' options at the same time")
         if driver == "quorum":
@@ -86,7 +86,7 @@ def check_nothing_handed_down(options: Options) -> None:
             raise QmpError(f"The only allowed filename for this driver is '{driver}://'")
         if driver == "nbd":
             raise QmpError("Option 'server.path' cannot be used with a file name")
-        child = _TAKES_NAME.get(driver, "file")
+        child = _TAKES_NAME.get(driver or "", "file")
         if child not in below:
             return
         below = below[child]
