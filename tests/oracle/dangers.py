@@ -15,6 +15,8 @@ from typing import Any
 from qbitsim.block.chain import chain, status_above
 from qbitsim.block.filter import FilterNode
 from qbitsim.block.node import Node, downwards
+from qbitsim.block.status import Status
+from qbitsim.drivers.aligned import AlignedNode
 from qbitsim.drivers.copy_before_write import CopyBeforeWriteNode
 from qbitsim.drivers.copy_on_read import CopyOnReadNode
 from qbitsim.drivers.null import NullNode
@@ -57,18 +59,7 @@ def danger_before(step: Step, machine: Machine, files: FilesSeen) -> str | None:
     In 7.2 the filter of a stream that is over has nothing below it, which the query does not expect.
     """
     if "write" in step or "io" in step:
-        device = str(step.get("write", step.get("io"))[0])
-        if _streams_nothing(step, device, machine):
-            return "a read of what no layer holds through the filter of a stream that has nothing to copy"
-        return (
-            _hangs(device, machine)
-            or _copies_too_far(step, device, machine)
-            or _ends_behind(step, device, machine)
-            or _spoils_a_cluster(device, machine, files.compressed)
-            or _fails_among_others(step, device, machine)
-            or _is_undefined(step, device, machine)
-            or _passes_a_short_layer(step, device, machine)
-        )
+        return _danger_of_request(step, str(step.get("write", step.get("io"))[0]), machine, files)
     message = step.get("qmp", step.get("second"))
     asked = f"{message['execute']} {message.get('arguments', {}).get('command-line', '')}"
     if machine.profile.name == "7.2" and _ends_jobs_within(asked, machine):
@@ -94,6 +85,22 @@ def danger_before(step: Step, machine: Machine, files: FilesSeen) -> str | None:
     if any(f'"{name}"' in json.dumps(message) for name in gone):
         return "a new user of the filter of a stream that is over"
     return None
+
+
+def _danger_of_request(step: Step, device: str, machine: Machine, files: FilesSeen) -> str | None:
+    if _streams_nothing(step, device, machine):
+        return "a read of what no layer holds through the filter of a stream that has nothing to copy"
+    if machine.profile.name == "7.2" and _is_cut(device, machine):
+        return "a request through a filter of whole clusters whose disk has been cut amid one"
+    return (
+        _hangs(device, machine)
+        or _copies_too_far(step, device, machine)
+        or _ends_behind(step, device, machine)
+        or _spoils_a_cluster(device, machine, files.compressed)
+        or _fails_among_others(step, device, machine)
+        or _is_undefined(step, device, machine)
+        or _passes_a_short_layer(step, device, machine)
+    )
 
 
 def _actions(message: dict[str, Any]) -> Actions:
@@ -293,7 +300,7 @@ def _begins_nowhere(top: Node, parts: Parts) -> bool:
     for place, end in parts:
         for cluster in range(place // CLUSTER, -(-min(end, top.length) // CLUSTER)):
             firsts.setdefault(cluster, max(place, cluster * CLUSTER))
-    return any(not status_above(top, None, first, 1).allocated for first in firsts.values())
+    return any(not _status(top, None, first, 1).allocated for first in firsts.values())
 
 
 def _leaves_zeroes(top: Node, parts: list[tuple[int, int]]) -> bool:
@@ -304,14 +311,32 @@ def _leaves_zeroes(top: Node, parts: list[tuple[int, int]]) -> bool:
     return not any(_has_data(top, *part) for part in parts)
 
 
+def _status(top: Node, base: Node | None, place: int, length: int) -> Status:
+    """The status above the base; where nobody knows it QEMU reads."""
+    try:
+        return status_above(top, base, place, length)
+    except OSError:
+        return Status(length, data=True)
+
+
 def _has_data(top: Node, place: int, end: int) -> bool:
     """Whether a part of the range has bytes to read in any layer."""
     end = min(end, top.length)
     while place < end:
-        status = status_above(top, None, place, end - place)
+        status = _status(top, None, place, end - place)
         if status.data:
             return True
         place += status.length
+    return False
+
+
+def _is_cut(device: str, machine: Machine) -> bool:
+    """QEMU looks at the length that it has found when the filter was asked last, which a query may have done."""
+    node = _node(device, machine)
+    while node is not None:
+        if isinstance(node, AlignedNode) and node.length % node.limits.request:
+            return True
+        node = node.filtered
     return False
 
 
@@ -430,7 +455,7 @@ def _is_missing(top: Node, below: Node, place: int, end: int) -> bool:
     """Whether no layer above ``below`` has a part of the range."""
     end = min(end, top.length)
     while place < end:
-        status = status_above(top, below, place, end - place)
+        status = _status(top, below, place, end - place)
         if not status.allocated:
             return True
         place += status.length
