@@ -163,8 +163,8 @@ class Duel:
             reason = danger_before(step, self.machine, self.player.files)
             if reason is not None:
                 return reason
-        if self.player.files.scattered and "map" in step.get("shell", ()):
-            return "a map of what a mirror has copied several pieces of at once"
+        if self.player.files.scattered and {"map", "check"} & set(step.get("shell", ())):
+            return "places of what a mirror has copied several pieces of at once"
         seen = len(self.player.records)
         try:
             self.player.play([step])
