@@ -45,7 +45,8 @@ def _create(jobs: JobList, source: Node, target: Node, options: MirrorOptions, t
         job.use_main_node(top, read | perms.WRITE_UNCHANGED | perms.WRITE, perm=read)
     job.check_speed(options.speed)
     try:
-        _check_target(source, target)
+        if not top.target_is_backing and target.skip_filters() in chain(source):
+            raise QmpError("Cannot mirror to a filter on top of a node in the source's backing chain")
         job.user.insert(target)
         job.user.allows_inactivation = not options.is_commit
         jobs.graph.changing()
@@ -61,13 +62,3 @@ def _create(jobs: JobList, source: Node, target: Node, options: MirrorOptions, t
     job.make_bitmap()
     top.watcher = job
     return job
-
-
-def _check_target(source: Node, target: Node) -> None:
-    """Refuse a target that is none of the source's layers, but a filter above one.
-
-    :raises QmpError: it is.
-    """
-    layers = list(chain(source))
-    if target not in layers and target.skip_filters() in layers:
-        raise QmpError("Cannot mirror to a filter on top of a node in the source's backing chain")

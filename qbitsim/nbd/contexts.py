@@ -12,7 +12,7 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
-from qbitsim.block.chain import status_above
+from qbitsim.block.chain import chain, status_above
 from qbitsim.block.status import Status
 from qbitsim.nbd.protocol import STATE_DIRTY, STATE_HOLE, STATE_ZERO
 
@@ -162,16 +162,13 @@ def depth_above(node: Node, offset: int, length: int) -> tuple[int, int]:
 
     A filter counts as a layer if what it filters does not have them (bdrv_is_allocated_above, block/io.c, QEMU 10.0).
     """
-    layer: Node | None = node
-    depth, status = 0, Status(length)
-    while layer is not None:
-        depth += 1
+    status = Status(length)
+    for depth, layer in enumerate(chain(node), 1):
         if offset >= layer.length:  # a short backing file: what is behind its end counts as its own
             return depth, status.length
         status = layer.layer_status(offset, min(status.length, layer.length - offset))
         if status.allocated:
             return depth, status.length
-        layer = layer.filter_or_cow
     return 0, status.length
 
 

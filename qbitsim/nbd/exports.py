@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qbitsim.block.activation import activate
+from qbitsim.block.chain import chain
 from qbitsim.block.names import is_well_formed
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
@@ -342,12 +343,11 @@ class Exports:
     def _bitmap(self, node: Node, wanted: str | tuple[str, str], *, writable: bool) -> DirtyBitmap:
         if isinstance(wanted, tuple):
             return self._bitmap_of(*wanted)
-        place: Node | None = node
-        bitmap = node.find_bitmap(wanted)
-        while bitmap is None and place is not None:
-            place = place.filter_or_cow
-            bitmap = place.find_bitmap(wanted) if place is not None else None
-        if bitmap is None or place is None:
+        for place in chain(node):
+            bitmap = place.find_bitmap(wanted)
+            if bitmap is not None:
+                break
+        else:
             raise QmpError(f"Bitmap '{wanted}' is not found")
         if not writable and not place.read_only and not bitmap.disabled:
             raise QmpError(f"Enabled bitmap '{wanted}' incompatible with readonly export")
