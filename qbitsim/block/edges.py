@@ -146,6 +146,7 @@ class Edges(DrainedSections):
             self.attach(parent, name, node)
         if node is not None and comes_from_parent:
             node.inherits_from = parent
+        parent.refresh_limits()
 
     def replace_node(self, old: Node, new: Node) -> list[Child]:
         """Let the parents of ``old`` use ``new`` instead, but for those at or below ``new`` and those that stay.

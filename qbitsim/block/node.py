@@ -38,6 +38,9 @@ class Node(Requests):
     :ivar name: the node-name, unique in the graph.
     :ivar auto_named: the name was generated (``#block017``).
     :ivar probed: its format was told from its content, because nobody had named it.
+    :ivar cache_options: the ``cache`` that it was opened with, with what it took over from its parent then
+        (bdrv_inherited_options, block.c, QEMU 10.0).
+    :ivar limits: what it asked of requests when it was last asked (:meth:`refresh_limits`).
     :ivar named_backing: the backing file that was opened because the image's header names it, None otherwise.
     :ivar inherits_from: the node whose options it was opened with, as its child; it is reopened together with that one.
     :ivar inactive: the image is in use by another process, from or to which the guest migrates (BDRV_O_INACTIVE).
@@ -50,9 +53,9 @@ class Node(Requests):
     """
 
     __slots__ = (
-        *("_blocked_at", "_read_only", "auto_named", "bitmaps", "bitmaps_by_name", "blockers", "children", "graph"),
-        *("held", "implicit", "inactive", "inherits_from", "monitor_owned", "name", "named_backing", "options"),
-        *("parents", "probed", "quiesce"),
+        *("_blocked_at", "_read_only", "auto_named", "bitmaps", "bitmaps_by_name", "blockers", "cache_options"),
+        *("children", "graph", "held", "implicit", "inactive", "inherits_from", "limits", "monitor_owned", "name"),
+        *("named_backing", "options", "parents", "probed", "quiesce"),
     )
 
     def __init__(self, graph: Surroundings, *, read_only: bool = False, unmap: bool = False) -> None:
@@ -69,8 +72,10 @@ class Node(Requests):
         self.monitor_owned = False
         self._read_only = read_only
         self.options: dict[str, object] = {}
+        self.cache_options: dict[str, object] = {}
         self.children: list[Child] = []
         self.parents: list[Child] = []
+        self.limits = Limits()
         self.bitmaps: list[DirtyBitmap] = []
         self.bitmaps_by_name: dict[str, DirtyBitmap] = {}
         self.blockers: list[str] = []
@@ -105,22 +110,6 @@ class Node(Requests):
         """What QEMU shows as the file name."""
         child = self.child("file") or self.child("backing")
         return child.node.filename if child is not None else ""
-
-    @property
-    def cache_options(self) -> dict[str, object]:
-        """The ``cache`` that it was opened with.
-
-        Each option that a child leaves out is that of the parent with which it was opened (bdrv_inherited_options,
-        block.c, QEMU 10.0).
-        """
-        found: dict[str, object] = {}
-        place: Node | None = self
-        while place is not None:
-            given = place.options.get("cache", {})
-            assert isinstance(given, dict)
-            found = {**given, **found}
-            place = place.inherits_from
-        return found
 
     # -- who is above and below
 
@@ -219,13 +208,18 @@ class Node(Requests):
 
     # -- what it does for its driver by way of its children
 
-    @property
-    def limits(self) -> Limits:
-        """What it asks of requests."""
-        found: dict[Node, Limits] = {}
-        for node in reversed(downwards((self,))):
-            found[node] = node.limits_above(merged(found[edge.node] for edge in node.children))
-        return found[self]
+    def refresh_limits(self) -> None:
+        """Ask anew what the driver and the children want of requests (bdrv_refresh_limits, block/io.c, QEMU 10.0).
+
+        QEMU does so when a node is opened or reopened, when it gets another file or backing file, and when something
+        is appended above it: what a parent has seen at such a moment it keeps.
+        """
+        self.limits = self.limits_above(merged(edge.node.limits for edge in self.children))
+
+    def mark_probed(self, *, probed: bool) -> None:
+        """Note whether its format was told from its content, on which its limits depend."""
+        self.probed = probed
+        self.refresh_limits()
 
     def limits_above(self, below: Limits) -> Limits:
         """What the driver makes of the limits of its children (bdrv_refresh_limits)."""

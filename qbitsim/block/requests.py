@@ -50,8 +50,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         @property
         def frees_zeroes(self) -> bool: ...
 
-        @property
-        def limits(self) -> Limits: ...
+        limits: Limits
 
         def follow_length(self) -> None: ...
 

@@ -109,7 +109,7 @@ def _medium(machine: MachineLike, options: Options, common: DriveCommon) -> Node
     if common.native_aio and not options.get("cache", {}).get("direct"):
         raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
     node = opener.open({**options, "read-only": True} if common.snapshot else options)
-    node.probed = probed
+    node.mark_probed(probed=probed)
     if common.snapshot:
         node = add_temporary_overlay(opener, node, read_only=bool(options.get("read-only")))
     node.copy_on_read = copy_on_read and not node.read_only

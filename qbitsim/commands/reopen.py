@@ -214,6 +214,8 @@ class _Change:
         """Take over the options (bdrv_reopen_commit)."""
         node = self.node
         node.options = self.given
+        taken_over = node.inherits_from.cache_options if node.inherits_from is not None else {}
+        node.cache_options = {**taken_over, **self.given.get("cache", {})}
         node.unmap = self.unmap
         node.detect_zeroes = self.given.get("detect-zeroes", "off")
         node.reopen_commit(self.given)
@@ -328,6 +330,8 @@ class _Queue:
             raise
         for change in changes:
             change.finish()
+        for change in reversed(changes):
+            change.node.refresh_limits()
         self._release_former(changes)
 
     def _replace_children(self, change: _Change) -> None:

@@ -67,6 +67,7 @@ class _Overlay:
         except QmpError:
             self.undo()
             raise
+        old.refresh_limits()
 
     def undo(self) -> None:
         """Take it out again; its file stays."""

@@ -338,6 +338,7 @@ def insert_filter(
         graph.attach(node, "file", source)
         graph.attach(node, "target", target)
         check_minimum_cluster(minimum_cluster)
+        node.refresh_limits()
     except QmpError as error:
         graph.changing()  # bdrv_open_driver gives up the file before the node is closed
         graph.release(node)

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from qbitsim.block.filter import FilterNode
-from qbitsim.block.limits import Limits
 from qbitsim.block.node import Child, Node
 from qbitsim.drivers.copy_on_read import CopyOnReadNode
 from qbitsim.errors import QmpError
@@ -58,11 +57,6 @@ class MirrorTopNode(FilterNode):
         """False: nobody has taught it."""
         return False
 
-    def limits_above(self, below: Limits) -> Limits:
-        """Those of the time when it was made and had no child (bdrv_append does not look again)."""
-        del below
-        return Limits()
-
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:
         """As any filter; a copy into its own chain has less and shares more (bdrv_mirror_top_child_perm)."""
         if self.stopped:
@@ -91,11 +85,6 @@ class CommitTopNode(FilterNode):
     shows_filename_of_child = True
 
     __slots__ = ()
-
-    def limits_above(self, below: Limits) -> Limits:
-        """Those of the time when it was made and had no child (bdrv_append does not look again)."""
-        del below
-        return Limits()
 
     @property
     def can_unmap_zeroes(self) -> bool:
@@ -140,6 +129,7 @@ def _append(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter
     except QmpError:
         graph.release(top)
         raise
+    node.refresh_limits()  # but not those of the filter
     top.held = True
     return top
 
@@ -150,6 +140,7 @@ def _insert(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter
     _register(graph, top, name)
     try:
         graph.attach(top, "file", node)
+        top.refresh_limits()
         with graph.drained(node):
             graph.insert_above(node, top)
     except QmpError:

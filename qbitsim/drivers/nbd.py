@@ -152,9 +152,9 @@ class NbdNode(DriverNode):
         """False: the driver has no bdrv_get_info."""
         return False
 
-    @property
-    def limits(self) -> Limits:
-        """As the server asks for."""
+    def limits_above(self, below: Limits) -> Limits:
+        """As the server asks for (nbd_refresh_limits)."""
+        del below
         return self.export.limits
 
     def allocated_file_size(self) -> None:

@@ -96,6 +96,7 @@ class Opener:
             self._close_new(before)
             raise
         node.options = options
+        node.refresh_limits()
 
     def probe(self, options: Options) -> tuple[Options, bool]:
         """The options of ``-drive`` with a driver: without one it is what the file is; and whether that was looked up.
@@ -174,7 +175,7 @@ class Opener:
         merged = {**merged, "file": file}
         self._fill_drivers(merged, protocol=False)
         node = self.open(merged)
-        node.probed = driver is None
+        node.mark_probed(probed=driver is None)
         return node
 
     def image_file(self, filename: str, *, auto_read_only: bool = False) -> ImageFile:
@@ -264,10 +265,13 @@ class Opener:
         if driver is None:
             raise UnsupportedError(f"block driver '{name}'")
         merged = {**inherited, **options}
+        if "cache" in merged:
+            merged["cache"] = {**inherited.get("cache", {}), **options.get("cache", {})}
         driver.check(merged)
         if not isinstance(merged.get("file"), dict):
             self._heed_active(merged)
         node = driver.node.open(self, merged)
+        node.cache_options = merged.get("cache", {})
         node.on_opened()
         return _Layer(node, options, merged)
 
@@ -277,6 +281,7 @@ class Opener:
         self._attach_below(layer, below)
         node.options = layer.given
         node.detect_zeroes = layer.options.get("detect-zeroes", "off")
+        node.refresh_limits()
         return node
 
     def _attach_below(self, layer: _Layer, below: Node | None) -> None:
@@ -285,7 +290,7 @@ class Opener:
                 below.inherits_from = layer.node
             self.graph.attach(layer.node, "backing", below)
             if layer.backing.named:
-                below.probed = layer.backing.probed
+                below.mark_probed(probed=layer.backing.probed)
                 layer.node.named_backing = below
 
     # -- the steps of a driver

@@ -40,5 +40,6 @@ def add_temporary_overlay(opener: Opener, node: Node, *, read_only: bool) -> Nod
     finally:
         graph.images.remove(name)
     graph.attach(overlay, "backing", node)
+    node.refresh_limits()
     overlay.options = {**overlay.options, "backing": node.name}
     return overlay

@@ -48,6 +48,7 @@ def give_backing(jobs: JobList, target: Node, options: MirrorOptions) -> int:
     backing = options.new_backing
     if backing is not None and node.supports_backing and node.backing is None:
         jobs.graph.attach(node, "backing", backing)
+        node.refresh_limits()
     if options.opens_backing:
         try:
             Opener(jobs.graph, on_filter=jobs.profile.backup_bitmap_on_filter).open_backing(node)

@@ -174,6 +174,7 @@ class StreamJob(LoopJob):
         if base is not None:
             graph.attach(node, "backing", base, is_part=True)
             base.inherits_from = node if comes_from_node else base.inherits_from
+        node.refresh_limits()
 
     def _drop_filter(self) -> None:
         if self.filter is not None:

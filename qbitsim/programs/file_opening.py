@@ -155,7 +155,7 @@ def _open(world: World, name: str | None, options: Options) -> Node:
     elif name is not None and name.startswith(NULL_NAMES):
         protocol = {"driver": name.partition(":")[0]}
         node = _open_options(world, {"driver": "raw", **options, "file": protocol})
-        node.probed = "driver" not in options
+        node.mark_probed(probed="driver" not in options)
         return node
     if name is None:
         return _open_options(world, options)
@@ -175,5 +175,5 @@ def _open_options(world: World, options: dict[str, Any]) -> Node:
 
     check_given_options(registry_for(world.profile), options)
     node = world.opener.open(options)
-    node.probed = probed
+    node.mark_probed(probed=probed)
     return node
