@@ -79,7 +79,7 @@ def drive_backup(context: Context, args: DriveBackup) -> None:
     context.drain_if_plain()
     source = _quiet(context, context.graph.lookup(args.device, args.device), args.device)
     source.check_not_blocked("backup-source")
-    opener = Opener(context.graph, on_filter=context.profile.backup_bitmap_on_filter)
+    opener = Opener(context.graph, context.profile)
     sync, existing = str(args.sync), args.mode is NewImageMode.EXISTING
     backing = source.skip_filters().backing if sync == "top" else source if sync == "none" else None
     if sync == "top" and backing is None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from functools import cache, reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qbitsim.block.names import is_well_formed
 from qbitsim.commands.drive_common import take_common
-from qbitsim.drivers.drive_options import completed, parse_drive, switch
+from qbitsim.drivers.drive_options import parse_drive, switch
 from qbitsim.drivers.filename_options import name_options
+from qbitsim.drivers.given_options import check_given_options
 from qbitsim.drivers.opener import Opener
 from qbitsim.drivers.options import Options, check_detect_zeroes
 from qbitsim.drivers.temporary_overlay import add_temporary_overlay
 from qbitsim.errors import QmpError
-from qbitsim.profiles import DEFAULT_PROFILE
-from qbitsim.qapi.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,18 +25,6 @@ if TYPE_CHECKING:
 
 _MEDIA = ("cdrom", "disk")
 _DISCARDS = {"on": "unmap", "off": "ignore"}
-_PROTOCOLS = ("blkdebug", "file", "nbd", "null-aio", "null-co")
-_REFUSALS = {
-    "driver": "Unknown driver '{}'",
-    "detect-zeroes": "invalid parameter value: {}",
-    "discard": "Invalid discard option",
-    "locking": "invalid parameter value: {}",
-    "aio": "invalid parameter value: {}",
-    "overlap-check": "Unsupported value '{}' for qcow2 option 'overlap-check'. Allowed are any of the following: "
-    "none, constant, cached, all",
-}
-_NOT_ACCEPTED = rf"(?s)Parameter '(?:.*\.)?({'|'.join(_REFUSALS)})' does not accept value '(.*)'"
-_UNEXPECTED = r"(?s)Parameter '(.*)' is unexpected"
 
 
 def add_drive(machine: MachineLike, given: Mapping[str, str]) -> Drive:
@@ -95,13 +80,13 @@ def _medium(machine: MachineLike, options: Options, common: DriveCommon) -> Node
     """The node that the options of ``-drive`` mean; without a driver it is what the file is."""
     if not options.get("file") and "driver" not in options:
         own = {name: value for name, value in options.items() if name not in ("read-only", "cache", "copy-on-read")}
-        check_given_options(machine.registry, {"driver": "null-co", "detect-zeroes": own.pop("detect-zeroes", "off")})
+        check_given_options(machine.profile, {"driver": "null-co", "detect-zeroes": own.pop("detect-zeroes", "off")})
         if own:
             raise QmpError("Must specify either driver or file")
         return None
-    opener = Opener(machine.graph, on_filter=machine.profile.backup_bitmap_on_filter)
+    opener = Opener(machine.graph, machine.profile)
     options, probed = opener.probe(options)
-    check_given_options(machine.registry, {name: options[name] for name in options if name != "copy-on-read"})
+    check_given_options(machine.profile, {name: options[name] for name in options if name != "copy-on-read"})
     check_detect_zeroes(options)
     options.setdefault("auto-read-only", True)
     copy_on_read = options.pop("copy-on-read", False)
@@ -115,47 +100,3 @@ def _medium(machine: MachineLike, options: Options, common: DriveCommon) -> Node
     node.copy_on_read = copy_on_read and not node.read_only
     node.detect_zeroes = detect_zeroes
     return node
-
-
-def check_given_options(registry: Registry, options: Options) -> None:
-    """Check options that do not come as JSON, in the words that QEMU has for them (bdrv_open_driver, block.c).
-
-    :raises QmpError: they do not fit.
-    """
-    try:
-        check_node_options(registry, completed(options))
-    except QmpError as error:
-        if found := re.fullmatch(_NOT_ACCEPTED, error.desc):
-            raise QmpError(_REFUSALS[found[1]].format(found[2])) from None
-        if error.desc == "Parameter 'file' is missing":
-            raise QmpError('A block device must be specified for "file"') from None
-        if found := re.fullmatch(_UNEXPECTED, error.desc):
-            raise _unexpected(completed(options), found[1].split(".")) from None
-        raise
-
-
-def _unexpected(options: Options, path: list[str]) -> QmpError:
-    """The refusal of an option that its driver does not have."""
-    while len(path) > 1 and "driver" in options[path[0]]:
-        options, path = options[path[0]], path[1:]
-    value: Any = reduce(dict.__getitem__, path, options)
-    while isinstance(value, dict) and value:
-        path = [*path, next(iter(value))]
-        value = value[path[-1]]
-    driver, name = options["driver"], ".".join(path)
-    if driver in _PROTOCOLS:
-        return QmpError(f"Block protocol '{driver}' doesn't support the option '{name}'")
-    return QmpError(f"Block format '{driver}' does not support the option '{name}'")
-
-
-def check_node_options(registry: Registry, options: Options) -> None:
-    """Check options of a node against the schema of blockdev-add, of the newest profile if the own one has none.
-
-    :raises QmpError: they do not fit.
-    """
-    (registry if registry.find("blockdev-add") is not None else _newest()).decode("blockdev-add", options)
-
-
-@cache
-def _newest() -> Registry:
-    return Registry(DEFAULT_PROFILE)

@@ -59,18 +59,19 @@ class ShownFilenames:
         if below is None:
             file = node.child("file")
             return self._exact(file.node) if file is not None and _is_protocol(file.node) else ""
-        name = self._exact(below) if node.filename_prefix else ""
-        return f"{node.filename_prefix}{name}" if name else ""
+        names = [self._exact(edge.node) for edge in node.children] if node.filename_prefix else []
+        return f"{node.filename_prefix}{':'.join(names)}" if names and all(names) else ""
 
     def backing_overridden(self, node: Node) -> bool:
         """Whether the backing file is another one than the image's header says (bdrv_backing_overridden).
 
-        Options in a header mean the file that was opened for them, whatever it is called (bdrv_open_backing_file).
+        Options in a header, or a format that is none, mean the node that was opened for them, whatever it is called
+        (bdrv_open_backing_file).
         """
         header, backing = node.header_backing, node.backing
         if backing is None or header is None:
             return backing is not None or header is not None
-        if header.startswith("json:") and backing is node.named_backing:
+        if backing is node.named_backing and (header.startswith("json:") or not backing.is_format):
             return False
         if node.header_changed:
             return self.of(backing) != header

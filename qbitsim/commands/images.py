@@ -5,12 +5,11 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING
 
-from qbitsim.block.chain import chain
 from qbitsim.commands.filenames import shown_filename
-from qbitsim.drivers.backing import check_nothing_handed_down, failed_below
 from qbitsim.drivers.driver import is_image_format
-from qbitsim.drivers.filename_options import name_options, protocol_options
+from qbitsim.drivers.filename_options import protocol_options
 from qbitsim.drivers.not_emulated import known_driver
+from qbitsim.drivers.opener import Opener
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.failures import failure_text
 from qbitsim.files.locks import in_use_hint
@@ -18,9 +17,9 @@ from qbitsim.images.store import LockConflictError
 from qbitsim.images.wanted import Wanted
 
 if TYPE_CHECKING:
-    from qbitsim.block.graph import Graph
     from qbitsim.block.node import Node
     from qbitsim.commands.context import Context
+    from qbitsim.drivers.options import Options
 
 
 QCOW2_REQUESTS = 19
@@ -51,7 +50,7 @@ def create_image(
         if filename == backing_name:
             raise QmpError("Error: Trying to create an image with the same filename as the backing file")
         if backing_opened:
-            _look_at_backing(context, filename, backing_name, backing)
+            _look_at_backing(context, filename, backing_name, backing_format)
     if context.machine.announces_images:
         context.machine.print(_announcement(filename, image_format, size, backing_name, backing_format))
     try:
@@ -103,48 +102,19 @@ def _announcement(
     return f"Formatting '{filename}', {wanted.describe()}\n"
 
 
-def _look_at_backing(context: Context, filename: str, backing_name: str, backing: Node) -> None:
-    """QEMU opens the backing file of a new image to learn its size.
+def _look_at_backing(context: Context, filename: str, backing_name: str, backing_format: str) -> None:
+    """QEMU opens the backing file of a new image, and closes it again, to learn its size.
 
-    :raises QmpError: it is not there.
+    :raises QmpError: it cannot be opened.
     """
     graph = context.graph
     if not filename and not posixpath.isabs(backing_name):
         raise QmpError("Cannot use relative backing file names for ''")
     full_name = graph.images.backing_name(filename, backing_name)
-    if ":" not in backing_name and full_name not in graph.images:
-        text = f"Could not open '{full_name}': No such file or directory"
-        raise QmpError(text, hint="Could not open backing image.\n")
-    _check_names(backing)
-    graph.changing(_looking_changes(graph, backing))
-
-
-def _check_names(backing: Node) -> None:
-    """Refuse a chain that its ``json:`` name does not open, as a filter in it has no place for a name in a header.
-
-    :raises QmpError: with the text of bdrv_open_backing_file.
-    """
-    depth = 0
-    for layer in chain(backing):
-        below = layer.backing
-        depth += below is not None
-        if below is None or layer.header_backing is None or not (below.is_filter and not below.implicit):
-            continue
-        try:
-            check_nothing_handed_down(name_options(shown_filename(below)))
-        except QmpError as error:
-            raise failed_below(depth, error) from None
-
-
-def _looking_changes(graph: Graph, backing: Node) -> int:
-    """How often the graph changes when a chain is opened to look at its size, and closed (measured on 10.0 and 11.1).
-
-    Each layer has a file, and all but the last one a backing file, too. They are closed one by one, or in 11.1 at once.
-    """
-    layers, below = 0, backing.skip_filters()
-    while True:
-        layers += 1
-        if below.backing is None:
-            break
-        below = below.backing.skip_filters()
-    return 3 * layers + (layers - 1) + (1 if graph.quiet_during_change else 2 * layers)
+    options: Options = {"driver": backing_format, "read-only": True, "force-share": True}
+    opener = Opener(graph, context.profile)
+    try:
+        backing = opener.open_file(full_name, options)
+    except QmpError as error:
+        raise QmpError(error.desc, hint="Could not open backing image.\n") from None
+    graph.release(backing)

@@ -99,7 +99,7 @@ def blockdev_set_active(context: Context, args: BlockdevSetActive) -> None:
 
 def opener(context: Context) -> Opener:
     """What makes nodes for this machine."""
-    return Opener(context.graph, on_filter=context.profile.backup_bitmap_on_filter)
+    return Opener(context.graph, context.profile)
 
 
 def taken_over(node: Node) -> Options:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from qbitsim.drivers.filename_options import json_options, protocol_options
+from qbitsim.drivers.driver import DRIVERS
+from qbitsim.drivers.filename_options import protocol_options
 from qbitsim.drivers.options import Options, file_options
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.records import record
@@ -77,7 +78,7 @@ def check_nothing_handed_down(options: Options) -> None:
         return
     below: object = options
     while isinstance(below, dict):
-        driver = below.get("driver")
+        driver = below.get("driver", "")
         if "filename" in below:
             raise QmpError("Can't specify 'file' and 'filename' options at the same time")
         if driver == "quorum":
@@ -86,15 +87,11 @@ def check_nothing_handed_down(options: Options) -> None:
             raise QmpError(f"The only allowed filename for this driver is '{driver}://'")
         if driver == "nbd":
             raise QmpError("Option 'server.path' cannot be used with a file name")
-        child = _TAKES_NAME.get(driver or "", "file")
+        child = DRIVERS[driver].node.named_child if driver in DRIVERS else "file"
         if child not in below:
             return
         below = below[child]
     raise QmpError("Cannot reference an existing block device with additional options or a new filename")
-
-
-_TAKES_NAME = {"blkdebug": "image", "blkverify": "test"}
-"""Protocols with a child that gets the name instead of ``file``."""
 
 
 def failed_below(layers: int, error: QmpError) -> QmpError:
@@ -105,6 +102,9 @@ def failed_below(layers: int, error: QmpError) -> QmpError:
 def _named(opener: Opener, node: Node, image: Image, name: str) -> Options:
     """The options of the backing file that the image's header names."""
     if name.startswith("json:"):
-        return json_options(name)
-    file = protocol_options(opener.graph.images.backing_name(node.filename, name))
-    return {"driver": image.backing_format or opener.format_of(file), "file": file}
+        return opener.json_options(name, {} if image.backing_format is None else {"driver": image.backing_format})
+    full_name = opener.graph.images.backing_name(node.filename, name)
+    if image.backing_format is not None:
+        return opener.options_for(image.backing_format, full_name)
+    file = protocol_options(full_name)
+    return {"driver": opener.format_of(file), "file": file}

@@ -134,6 +134,7 @@ _LIMITS = ("max-transfer", "opt-write-zero", "max-write-zero", "opt-discard", "m
     options=BlockdevOptionsBlkdebug,
     protocols=["blkdebug"],
     filename_prefix="blkdebug::",
+    named_child="image",
     strong=["config", "inject-error", "set-state"],
     accepts=dict.fromkeys(_LIMITS, ()),
     sizes=["align", *_LIMITS],
@@ -205,10 +206,12 @@ class BlkdebugNode(FilterDriverNode):
                 raise UnsupportedError("'delay-ns' of blkdebug")
 
     @classmethod
-    def parse_filename(cls, protocol: str, name: str) -> Options:
-        """``CONFIG:FILE`` (blkdebug_parse_filename)."""
-        del protocol
-        config, _colon, below = name.partition(":")
+    def parse_filename(cls, name: str) -> Options:
+        """``blkdebug:CONFIG:FILE``, or what is below it alone (blkdebug_parse_filename)."""
+        prefix = "blkdebug:"
+        if not name.startswith(prefix):
+            return {"driver": cls.driver, "image": protocol_options(name)}
+        config, _colon, below = name.removeprefix(prefix).partition(":")
         options: Options = {"driver": cls.driver, "image": protocol_options(below)}
         return {**options, "config": config} if config else options
 

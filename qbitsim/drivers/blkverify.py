@@ -30,7 +30,13 @@ class BlockdevOptionsBlkverify(BlockdevOptions):
     raw: BlockdevRef
 
 
-@driver("blkverify", options=BlockdevOptionsBlkverify, protocols=["blkverify"])
+@driver(
+    "blkverify",
+    options=BlockdevOptionsBlkverify,
+    protocols=["blkverify"],
+    filename_prefix="blkverify:",
+    named_child="test",
+)
 class BlkverifyNode(DriverNode, FilterNode):
     """``blkverify``, whose children are ``raw``, which it filters, and ``test``, whose length and bytes it shows."""
 
@@ -46,10 +52,12 @@ class BlkverifyNode(DriverNode, FilterNode):
         return node
 
     @classmethod
-    def parse_filename(cls, protocol: str, name: str) -> Options:
-        """``RAW:TEST`` (blkverify_parse_filename)."""
-        del protocol
-        raw, colon, test = name.partition(":")
+    def parse_filename(cls, name: str) -> Options:
+        """``blkverify:RAW:TEST``, or what is to be compared alone (blkverify_parse_filename)."""
+        prefix = "blkverify:"
+        if not name.startswith(prefix):
+            return {"driver": cls.driver, "test": {"file": protocol_options(name)}}
+        raw, colon, test = name.removeprefix(prefix).partition(":")
         if not colon:
             raise QmpError("blkverify requires raw copy and original image path")
         return {"driver": cls.driver, "raw": protocol_options(raw), "test": {"file": protocol_options(test)}}

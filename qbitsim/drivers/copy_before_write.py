@@ -140,7 +140,9 @@ class CopyBeforeWriteNode(FilterDriverNode):
             except QmpError as error:
                 text = f"Failed to merge bitmap '{bitmap.name}' to internal copy-bitmap: {error.desc}"
                 raise QmpError(f"Cannot create block-copy-state: {text}") from None
-        node.begin(bitmap=bitmap, minimum_cluster=minimum, compress=False, on_filter=opener.on_filter)
+        node.begin(
+            bitmap=bitmap, minimum_cluster=minimum, compress=False, on_filter=opener.profile.backup_bitmap_on_filter
+        )
         return node
 
     def begin(self, *, bitmap: DirtyBitmap | None, minimum_cluster: int, compress: bool, on_filter: bool) -> None:

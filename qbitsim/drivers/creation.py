@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MAXIMUM_L1_BYTES = 32 << 20
 MAXIMUM_BACKING_NAME = 1023
+MAXIMUM_FORMAT_NAME = 15
+"""Letters of the name of a backing file's format that are kept (``backing_format`` of BlockDriverState)."""
 SMALLEST_EXTENDED = 1 << 14
 """The smallest cluster that can have subclusters, of which there are 32 with a sector each."""
 MAXIMUM_EXTENT = (1 << 32) - 1
@@ -161,13 +163,13 @@ class Qcow2Creation:
         if backing is not None and len(backing.encode()) > MAXIMUM_BACKING_NAME:
             with_format = f" with format '{driver}'" if driver is not None else ""
             raise QmpError(f"Could not assign backing file '{backing}'{with_format}: {os.strerror(EINVAL)}")
-        image.backing, image.backing_format = backing, driver
+        image.backing, image.backing_format = backing, driver[:MAXIMUM_FORMAT_NAME] if driver is not None else None
         image.save()
 
     def _put(self, file: ImageFile, size: int) -> Qcow2Image:
-        """Let the file hold an empty disk of ``size`` bytes."""
-        options = self._options
-        return file.make_qcow2(
+        """Let the file hold an empty disk of ``size`` bytes; a longer file is not cut."""
+        options, length = self._options, file.image.file_length
+        image = file.make_qcow2(
             size,
             cluster_size=options.get("cluster-size", FILE_CLUSTER),
             compat="0.10" if options.get("version") == "v2" else "1.1",
@@ -176,6 +178,9 @@ class Qcow2Creation:
             data_file=self._data_file,
             compression=options.get("compression-type", "zlib"),
         )
+        if length > image.written_length:
+            image.end_file(length)
+        return image
 
 
 _HARMLESS: dict[str, object] = {

@@ -130,6 +130,8 @@ def nested(flat: Mapping[str, Any]) -> Options:
                 below = place[part] = Written({"driver": "file", "filename": below})
                 if last == "filename":
                     _add_filename(below, str(value))
+            elif not isinstance(below, dict):
+                raise QmpError(f"Parameters '{part}.*' used inconsistently")
             place = below
         if isinstance(place.get(last), dict):
             _add_filename(place[last], str(value))

@@ -56,12 +56,13 @@ class DriverNode(Node):
         """
 
     @classmethod
-    def parse_filename(cls, protocol: str, name: str) -> Options:
-        """The options that ``name`` stands for: a file name behind one of the driver's protocols and its colon.
+    def parse_filename(cls, name: str) -> Options:
+        """The options that ``name`` stands for: a file name, with one of the driver's protocols in front or without.
 
+        :raises QmpError: the driver takes no such name.
         :raises UnsupportedError: here: there is nothing to open by name.
         """
-        del protocol, name
+        del name
         raise UnsupportedError(f"the protocol '{cls.driver}' in a file name")
 
     @classmethod
@@ -144,6 +145,7 @@ def driver(
     creates: bool = False,
     protocols: Iterable[str] = (),
     filename_prefix: str = "",
+    named_child: str = "file",
     strong: Iterable[str] = (),
     accepts: Mapping[str, tuple[object, ...]] | None = None,
     sizes: Iterable[str] = (),
@@ -153,7 +155,8 @@ def driver(
     """Declares the node class below as the block driver ``name``.
 
     :param format: it shows a disk that is in an image file.
-    :param filename_prefix: what the name of its file gets in front to become its own: ``blkdebug::``.
+    :param filename_prefix: what the names of its children get in front to become its own: ``blkdebug::``.
+    :param named_child: the child that gets a file name that the driver is given.
     :param resets: by default, all of ``reopens``.
     :param strong: options that change what the node is, so that a file name has to tell them (strong_runtime_opts).
     """
@@ -162,7 +165,7 @@ def driver(
         assert name in DRIVERS, name
         assert name not in _declared, name
         cls.driver, cls.is_format = name, format
-        cls.filename_prefix, cls.strong_options = filename_prefix, tuple(strong)
+        cls.filename_prefix, cls.named_child, cls.strong_options = filename_prefix, named_child, tuple(strong)
         _declared[name] = Driver(
             name=name,
             node=cls,

@@ -129,10 +129,14 @@ class FileNode(DriverNode):
             raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
 
     @classmethod
-    def parse_filename(cls, protocol: str, name: str) -> Options:
-        """The name, behind ``./`` if it looks like one with a protocol (bdrv_parse_filename_strip_prefix, block.c)."""
-        del protocol
-        return {"driver": cls.driver, "filename": f"./{name}" if has_protocol(name) else name}
+    def parse_filename(cls, name: str) -> Options:
+        """The name without the protocol; one that still looks like one with a protocol gets ``./`` then.
+
+        (bdrv_parse_filename_strip_prefix, block.c, QEMU 10.0)
+        """
+        prefix = f"{cls.driver}:"
+        rest = name.removeprefix(prefix)
+        return {"driver": cls.driver, "filename": f"./{rest}" if rest != name and has_protocol(rest) else rest}
 
     @property
     def image_file(self) -> ImageFile:

@@ -15,10 +15,27 @@ if TYPE_CHECKING:
 
 
 def json_options(name: str) -> Options:
-    """The options of a ``json:`` name, which may have dotted members and texts for values."""
+    """The options of a ``json:`` name, which may have dotted members and texts for values.
+
+    :raises QmpError: what has to be a text is none.
+    """
     from qbitsim.qmp.names import json_name  # noqa: PLC0415 - hardly ever wanted
 
-    return _undotted(json_name(name))
+    options = _undotted(json_name(name))
+    _check_texts(options)
+    return options
+
+
+def _check_texts(value: object) -> None:
+    """Refuse names of drivers and files, here and below, that are no texts."""
+    if isinstance(value, list):
+        for item in value:
+            _check_texts(item)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if name in ("driver", "filename") and not isinstance(item, str):
+                raise QmpError(f"Invalid parameter type for '{name}', expected: string")
+            _check_texts(item)
 
 
 def _undotted(given: Mapping[str, object]) -> Options:
@@ -35,6 +52,17 @@ def name_options(name: str) -> Options:
     return json_options(name) if name.startswith("json:") else protocol_options(name)
 
 
+def options_for(driver: str, name: str) -> Options:
+    """The options that a name stands for beside the driver that opens it: a protocol takes the name for itself.
+
+    :raises QmpError: the driver takes no such name; :raises UnsupportedError: as :func:`protocol_options`.
+    """
+    found = DRIVERS.get(driver)
+    if found is not None and found.protocols:
+        return found.node.parse_filename(name)
+    return {"driver": driver, "file": protocol_options(name)}
+
+
 def protocol_options(name: str) -> Options:
     """The options of the file that a plain name, or one with a protocol, stands for.
 
@@ -43,10 +71,10 @@ def protocol_options(name: str) -> Options:
     """
     if not has_protocol(name):
         return {"driver": "file", "filename": name}
-    protocol, _colon, rest = name.partition(":")
+    protocol = name.partition(":")[0]
     for driver in DRIVERS.values():
         if protocol in driver.protocols:
-            return driver.node.parse_filename(protocol, rest)
+            return driver.node.parse_filename(name)
     if any(protocol in other.protocols for other in NOT_EMULATED.values()):
         raise UnsupportedError(f"the protocol '{protocol}' in a file name")
     raise QmpError(f"Unknown protocol '{protocol}'")

@@ -84,9 +84,9 @@ class NbdNode(DriverNode):
         self._lost_until: int | None = None  # nanoseconds: how long requests wait for the server to come back
 
     @classmethod
-    def parse_filename(cls, protocol: str, name: str) -> Options:
+    def parse_filename(cls, name: str) -> Options:
         """See :func:`.options_of`."""
-        return options_of(f"{protocol}:{name}")
+        return options_of(name)
 
     @classmethod
     def complete_options(cls, options: Options) -> None:
@@ -304,6 +304,8 @@ def connect(network: Network, options: Mapping[str, Any], client: Graph | None =
     from qbitsim.nbd.protocol import Mode  # noqa: PLC0415 - for those who are clients
     from qbitsim.nbd.remote import RemoteExport, Wanted  # noqa: PLC0415
 
+    if "server" not in options:
+        raise QmpError("NBD server address missing")
     wanted = Wanted(
         address_of(options["server"]),
         export=options.get("export") or "",

@@ -69,13 +69,12 @@ class NullNode(DriverNode):
         self.faults: Faults | None = None
 
     @classmethod
-    def parse_filename(cls, protocol: str, name: str) -> Options:
-        """``//`` and nothing else (null_co_parse_filename).
+    def parse_filename(cls, name: str) -> Options:
+        """``null-co://`` and nothing else (null_co_parse_filename).
 
         :raises QmpError: it is something else.
         """
-        del protocol
-        if name != "//":
+        if name != f"{cls.driver}://":
             raise QmpError(f"The only allowed filename for this driver is '{cls.driver}://'")
         return {"driver": cls.driver}
 

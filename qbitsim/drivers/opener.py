@@ -16,7 +16,7 @@ from qbitsim.block.graph import Graph
 from qbitsim.block.node import Node
 from qbitsim.drivers.backing import Backing, backing_of, failed_below
 from qbitsim.drivers.driver import DRIVERS
-from qbitsim.drivers.filename_options import innermost, protocol_options
+from qbitsim.drivers.filename_options import innermost, json_options, options_for, protocol_options
 from qbitsim.drivers.not_emulated import NOT_EMULATED, known_format, other_format
 from qbitsim.drivers.options import Options, check_detect_zeroes, file_options, flag
 from qbitsim.errors import QmpError, UnsupportedError
@@ -26,6 +26,10 @@ from qbitsim.images.image import Image
 from qbitsim.images.image_file import ImageFile
 from qbitsim.records import record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qbitsim.profiles import Profile
+
 _CHILDREN = ("file", "image", "raw", "test", "data-file", "target", "children")
 """The options that are nodes; a backing file is found by its own way."""
 
@@ -34,10 +38,13 @@ def _pass_filename_down(node: type[Node], options: Options, *, protocol: bool) -
     """Let a name that was given to a driver that opens no file mean what is below it."""
     if "filename" in options and node.is_format and "file" not in options:
         options["file"] = protocol_options(options.pop("filename"))
-    elif "filename" in options and node.filename_prefix:
+    elif "filename" in options and node.named_child != "file":
         name = options.pop("filename")
         below = {"filename": name} if protocol else {"file": protocol_options(name)}
-        options["image"] = {**below, **options.get("image", {})}
+        given = options.get(node.named_child, {})
+        if not isinstance(given, dict):
+            raise QmpError("Cannot reference an existing block device with additional options or a new filename")
+        options[node.named_child] = {**below, **given}
 
 
 @record(frozen=False, eq=False)
@@ -56,13 +63,13 @@ class _Layer:
 class Opener:
     """Opens nodes into a graph; what was opened on the way is closed again if something fails.
 
-    :param on_filter: show the copy bitmap of a copy-before-write node at the filter (8.0 and later).
+    :param profile: whose options there are, and how they are shown.
     :ivar opening: the images whose backing files are being opened.
     """
 
-    def __init__(self, graph: Graph, *, on_filter: bool = True) -> None:
+    def __init__(self, graph: Graph, profile: Profile) -> None:
         self.graph = graph
-        self.on_filter = on_filter
+        self.profile = profile
         self.opening: list[Image] = []
 
     def open(self, options: Options) -> Node:
@@ -97,6 +104,29 @@ class Opener:
             raise
         node.options = options
         node.refresh_limits()
+
+    def json_options(self, name: str, given: Options) -> Options:
+        """The options that a ``json:`` name stands for beside those that are given (parse_json_protocol, block.c).
+
+        :raises QmpError: the drivers that they name do not take them, or there is no such file.
+        """
+        return self._checked(self.probe({**json_options(name), **given})[0])
+
+    def options_for(self, driver: str, name: str) -> Options:
+        """The options that a file name stands for beside the driver that opens it.
+
+        :raises QmpError: the driver takes no such name, or wants more than that.
+        """
+        options = options_for(driver, name)
+        self._fill_drivers(options, protocol=False)
+        found = DRIVERS.get(driver)
+        return options if found is None or found.node.is_format or driver == "file" else self._checked(options)
+
+    def _checked(self, options: Options) -> Options:
+        from qbitsim.drivers.given_options import check_given_options  # noqa: PLC0415 - it reads the whole schema
+
+        check_given_options(self.profile, options)
+        return options
 
     def probe(self, options: Options) -> tuple[Options, bool]:
         """The options of ``-drive`` with a driver: without one it is what the file is; and whether that was looked up.
@@ -149,13 +179,11 @@ class Opener:
 
         :raises QmpError: ``Could not open …`` or another text of QEMU's; nothing has changed then.
         """
+        if filename.startswith("json:"):
+            return self.open(self.json_options(filename, options))
         driver = options.get("driver")
-        if driver is not None and driver in DRIVERS and DRIVERS[driver].node.filename_prefix:
-            named = {**options, "filename": filename}
-            self._fill_drivers(named, protocol=False)
-            return self.open(named)
-        if driver == "file":  # a protocol takes the name for itself (bdrv_fill_options, block.c, 10.0)
-            return self.open({**options, "filename": filename.removeprefix("file:")})
+        if driver is not None and driver in DRIVERS and DRIVERS[driver].protocols:
+            return self.open({**self.options_for(driver, filename), **options})
         other = other_format(driver) if driver is not None else None
         if driver is not None and other is None and not known_format(driver):
             raise QmpError(f"Unknown driver '{driver}'")

@@ -33,4 +33,4 @@ class World:
         self.graph.hide_filters = profile.backup_filter_hidden
         self.graph.nbd_asks_for_extended_headers = profile.nbd_extended_headers
         self.graph.allocation_looks_for_zeroes = profile.allocation_looks_for_zeroes
-        self.opener = Opener(self.graph, on_filter=profile.backup_bitmap_on_filter)
+        self.opener = Opener(self.graph, profile)

@@ -51,7 +51,7 @@ def give_backing(jobs: JobList, target: Node, options: MirrorOptions) -> int:
         node.refresh_limits()
     if options.opens_backing:
         try:
-            Opener(jobs.graph, on_filter=jobs.profile.backup_bitmap_on_filter).open_backing(node)
+            Opener(jobs.graph, jobs.profile).open_backing(node)
         except QmpError as error:
             jobs.graph.complain(error.desc)
             return errno.EINVAL

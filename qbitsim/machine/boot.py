@@ -15,6 +15,7 @@ from qbitsim.commands import drives
 from qbitsim.commands.devices import device_tree
 from qbitsim.commands.drive_interface import board_has_place, check_place, take_interface
 from qbitsim.drivers.drive_options import parse_device
+from qbitsim.drivers.given_options import check_node_options as check_options_of_node
 from qbitsim.errors import QmpError
 
 if TYPE_CHECKING:
@@ -56,11 +57,11 @@ def add_default_drive(machine: Machine, given: dict[str, str]) -> None:
 
 
 def check_node_options(machine: Machine, options: Options) -> None:
-    """Check options of a node as :func:`.drives.check_node_options` does.
+    """Check options of a node as :func:`.given_options.check_node_options` does.
 
     :raises QmpError: they do not fit.
     """
-    drives.check_node_options(machine.registry, options)
+    check_options_of_node(machine.profile, options)
 
 
 def plug_board_drives(machine: Machine) -> None:

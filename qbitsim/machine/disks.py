@@ -153,7 +153,7 @@ class Disks:
         return self._opener().open_file(filename, options)
 
     def _opener(self) -> Opener:
-        return Opener(self._machine.graph, on_filter=self._machine.profile.backup_bitmap_on_filter)
+        return Opener(self._machine.graph, self._machine.profile)
 
     # -- a new process
 

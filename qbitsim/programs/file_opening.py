@@ -170,10 +170,9 @@ def _open_options(world: World, options: dict[str, Any]) -> Node:
     if isinstance(options.get("file"), str):
         world.graph.lookup(options["file"], options["file"])  # which finds nothing, as there are no other nodes
     options, probed = world.opener.probe(options)
-    from qbitsim.commands.drives import check_given_options  # noqa: PLC0415 - who opens by name does not load them
-    from qbitsim.commands.offered import registry_for  # noqa: PLC0415
+    from qbitsim.drivers.given_options import check_given_options  # noqa: PLC0415 - who opens by name does not load them
 
-    check_given_options(registry_for(world.profile), options)
+    check_given_options(world.profile, options)
     node = world.opener.open(options)
     node.mark_probed(probed=probed)
     return node

@@ -10,6 +10,7 @@ from qbitsim.commands.devices import find_drive
 from qbitsim.commands.drive_interface import INTERFACES
 from qbitsim.commands.hmp.declaration import error_text, execute, hmp
 from qbitsim.drivers.drive_options import nested
+from qbitsim.drivers.given_options import check_given_options
 from qbitsim.errors import QmpError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _add_node(context: Context, given: dict[str, str]) -> None:
     options = nested(given)
     if "driver" not in options and "file" not in options:
         raise QmpError("Must specify either driver or file")
-    drives.check_given_options(context.machine.registry, options)
+    check_given_options(context.profile, options)
     made = nodes.opener(context).open(options)
     made.monitor_owned = True
 

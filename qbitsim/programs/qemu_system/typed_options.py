@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.commands.drives import check_node_options
 from qbitsim.commands.offered import registry_for
+from qbitsim.drivers.given_options import check_node_options
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.programs.option_text import read_size, read_switch
 from qbitsim.qapi.blockdev import BlockdevOptions
@@ -50,7 +50,7 @@ def read_node(profile: Profile, tree: Tree, *, texts: bool) -> dict[str, Any]:
     """
     registry = registry_for(profile)
     read = as_json(registry.shapes.of(BlockdevOptions), tree) if texts else tree
-    check_node_options(registry, read)
+    check_node_options(profile, read)
     return read
 
 
