@@ -48,7 +48,9 @@ class ShownFilenames:
     def _exact(self, node: Node) -> str:
         """The plain name, or an empty string if there is none."""
         below = node.filtered
-        if node.implicit or node.shows_filename_of_child:
+        if node.implicit:
+            return self._exact(below if below is not None else node.children[0].node)
+        if node.shows_filename_of_child:
             return self.of(below if below is not None else node.children[0].node)
         if node.tells_filename:
             return node.filename

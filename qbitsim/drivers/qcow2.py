@@ -277,7 +277,11 @@ class Qcow2Node(DriverNode):
         if self._notices:
             self._requests.write(offset, data, self._below)
         else:
-            self.image.write(offset, data, self._below)
+            try:
+                self.image.write(offset, data, self._below)
+            except OSError:
+                self._requests.note_tables_in_vain(offset, len(data))
+                raise
         if shared:
             self._requests.note_replaced(shared)
 

@@ -97,6 +97,16 @@ class FileRequests:
         for start in range(offset - offset % reach, offset + length, reach):
             self.note_tables(start)
 
+    def note_tables_in_vain(self, offset: int, length: int) -> None:
+        """Let the file know of the tables that were made for data that then could not be stored (l2_allocate)."""
+        unit, stored = self._image.cluster_size, self._image.content.allocation_order()
+        entries = unit // TABLE_ENTRY
+        reach = unit * entries
+        for table in range(offset // reach, -(-(offset + length) // reach)):
+            place = self._image.layout.active.l2.get(table)
+            if place is not None and all(guest // entries != table for guest in stored):
+                self._note_end((place + 1) * unit)
+
     def note_changed_tables(self, offset: int, length: int) -> None:
         """Keep how far the tables go that a request changed in memory, though it stored no data."""
         self._tables_end = max(self._tables_end, self._image.layout.table_end(offset + length - 1))
