@@ -407,6 +407,8 @@ class Qcow2Node(DriverNode):
         self._requests.note_tables(offset)
         if unmap:
             self._requests.free_places(offset, length)
+        else:
+            self._requests.tell_writes()  # of clusters that are none of the new ones any more afterwards
         if self._notices:
             self.image.check_room_for_zeroes(offset, length, self._below)
             if self.image.data_file is not None and self.image.data_file.is_raw:

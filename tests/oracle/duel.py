@@ -159,6 +159,7 @@ class Duel:
     def _try(self, step: Step) -> str | None:
         """Let the emulator play a step; say why the step is left out, if it is."""
         asks = "qmp" in step or "second" in step or "write" in step or "io" in step
+        answers = asks or step.get("may_fail", False)
         if asks:
             reason = danger_before(step, self.machine, self.player.files)
             if reason is not None:
@@ -172,7 +173,7 @@ class Duel:
             self.over = "the machine does not start again"
             self._start_fails(step, str(refusal))
             return None
-        if not asks:
+        if not answers:
             return None
         answer = self.player.records[seen:]
         reason = "not emulated" if "qbitsim does not" in json.dumps(answer) else danger(step, answer, self.machine)
