@@ -176,7 +176,9 @@ class Duel:
         if not answers:
             return None
         answer = self.player.records[seen:]
-        reason = "not emulated" if "qbitsim does not" in json.dumps(answer) else danger(step, answer, self.machine)
+        reason = danger(step, answer, self.machine) if asks else None
+        if "qbitsim does not" in json.dumps(answer):
+            reason = "not emulated"
         if reason is not None:
             self.player = TwoMonitors(self.player.profile)
             self.player.play(self.steps)
