@@ -550,6 +550,9 @@ class Profile:
     qemu_io_truncate_needs_size: bool
     """Whether qemu-io refuses a ``truncate`` with options alone, of which it dies otherwise (truncate_f())."""
 
+    snapshot_names_node_of_failed_flush: bool
+    """Whether a snapshot of a node that cannot be flushed says which one (external_snapshot_action(), blockdev.c)."""
+
     device_help_has_json: bool
     """Whether ``-device NAME,help`` prints default values as JSON (qdev_device_help(), system/qdev-monitor.c)."""
 

@@ -97,7 +97,7 @@ class _Change:
 
     :ivar given: the node's own options; :ivar flat: the same with dotted names, without those of children.
     :ivar inactive: it becomes so, though nothing is written down (update_flags_from_options, block.c, QEMU 10.0).
-    :ivar follows: it comes with its parent and keeps its options, among them those of children that are gone.
+    :ivar keeps_options: what is not said stays as it is, also what was said of children that are gone.
     :ivar says_backing: whether the options say something of the backing file, or may leave it as it is.
     :ivar children: child name -> the node it shall lead to, None for none.
     """
@@ -105,7 +105,7 @@ class _Change:
     def __init__(self, node: Node, given: Options, *, read_only: bool, inactive: bool = False) -> None:
         self.node = node
         self.given = dict(given)
-        self.follows = False
+        self.keeps_options = False
         self.says_backing = "backing" in given
         self.flat: Options = dict(_flatten(given))
         self.read_only = bool(given.get("read-only", read_only))
@@ -200,7 +200,7 @@ class _Change:
             raise UnsupportedError(f"another file for the {node.driver} node '{node.name}'")
 
     def _check_same(self, own: frozenset[str]) -> None:
-        inline = set() if self.follows else self._names_of_children
+        inline = set() if self.keeps_options else self._names_of_children
         old = {key: value for key, value in _flatten(self.node.options) if key.split(".")[0] not in inline}
         free = _TAKEN_OVER | own
         for key in qdict_order(list(self.flat)):
@@ -275,7 +275,7 @@ class _Queue:
         node, given, is_child = queued.node, queued.all_options(), queued.is_child
         change = self.changes[node.name] = _Change(node, given, read_only=queued.read_only, inactive=queued.inactive)
         change.says_backing |= queued.keeps_options
-        change.follows = is_child and queued.keeps_options
+        change.keeps_options = queued.keeps_options
         for edge in reversed(node.children):
             if edge.node.inherits_from is not node:
                 continue

@@ -5,6 +5,7 @@ The bitmaps stay on the old node, which becomes the overlay's backing file and r
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qbitsim.block.activation import inactivate
@@ -12,7 +13,7 @@ from qbitsim.block.permissions import cumulative
 from qbitsim.commands.context import Context
 from qbitsim.commands.images import create_image
 from qbitsim.commands.nodes import opener, taken_over
-from qbitsim.drivers.driver import DRIVERS
+from qbitsim.commands.reopen import reopen_with
 from qbitsim.drivers.options import Options
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
@@ -24,6 +25,7 @@ from qbitsim.qapi.structs import struct
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
     from qbitsim.block.node import Child, Node
+    from qbitsim.profiles import Profile
 
 
 @struct
@@ -49,8 +51,9 @@ class BlockdevSnapshotSync:
 class _Overlay:
     """An overlay on its way in: how it is finished and undone."""
 
-    def __init__(self, graph: Graph, overlay: Node, old: Node) -> None:
+    def __init__(self, graph: Graph, profile: Profile, overlay: Node, old: Node) -> None:
         self.graph = graph
+        self.profile = profile
         self.overlay = overlay
         self.old = old
         self.edge: Child | None = None
@@ -89,19 +92,10 @@ class _Overlay:
         One with copy on read stays writable, and one whose driver cannot be reopened, which goes without a word.
         Reopening it takes the options that it was opened with; ``-drive`` keeps detect-zeroes to itself.
         """
-        driver = DRIVERS.get(self.old.driver)
-        if not self.old.copy_on_read and driver is not None and driver.reopens is not None:
-            with self.graph.reopening(self.old):
-                self._reopen_read_only()
+        if not self.old.copy_on_read:
+            with suppress(QmpError):
+                reopen_with(self.graph, self.old, {"read-only": True}, self.profile)
         self.graph.refresh_permissions(self.overlay)
-
-    def _reopen_read_only(self) -> None:
-        self.old.set_read_only(True)
-        self.old.options = {**self.old.options, "read-only": True}
-        self.old.detect_zeroes = str(self.old.options.get("detect-zeroes", "off"))
-        file = self.old.child("file")
-        if file is not None and isinstance(self.old.options.get("file"), dict):
-            file.node.set_read_only(True)
 
 
 @command(
@@ -170,6 +164,8 @@ def _check_can_snapshot(context: Context, old: Node) -> None:
         try:
             old.flush()
         except OSError as error:
+            if not context.profile.snapshot_names_node_of_failed_flush:
+                raise QmpError("An IO error has occurred") from None
             raise QmpError(f"Write to node '{old.device_or_node_name}' failed: {error.strerror}") from None
 
 
@@ -191,6 +187,6 @@ def _insert(context: Context, overlay: Node, old: Node) -> None:
         raise QmpError(f"Making '{old.name}' a backing child of '{overlay.name}' would create a cycle")
     if context.profile.active_nodes_have_active_children and old.inactive and not overlay.inactive:
         inactivate(context.graph, overlay)
-    change = _Overlay(context.graph, overlay, old)
+    change = _Overlay(context.graph, context.profile, overlay, old)
     change.insert()
     context.transaction.add(commit=change.finish, abort=change.undo, clean=change.release)

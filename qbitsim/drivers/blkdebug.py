@@ -276,7 +276,8 @@ class BlkdebugNode(FilterDriverNode):
         super()._discard(offset, length)
 
     def _flush(self) -> None:
-        self.active.check("flush", 0, 0)
+        if self.unflushed and not self.cache_options.get("no-flush"):  # as for any driver (bdrv_co_flush, block/io.c)
+            self.active.check("flush", 0, 0)
         super()._flush()
 
     def _format_request(self, operation: str, offset: int, length: int) -> None:
