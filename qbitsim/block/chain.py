@@ -35,7 +35,7 @@ def status_above(node: Node, base: Node | None, offset: int, length: int, *, hol
     base = base.skip_filters() if base is not None else None
     layer = node.skip_filters()
     while True:
-        if not holes and not layer.supports_backing and layer.disk_image is not None:
+        if not holes and _is_plain_file(layer):
             return Status(length, data=True)
         status = layer.status(offset, length)
         below = layer.backing_chain_next
@@ -45,6 +45,14 @@ def status_above(node: Node, base: Node | None, offset: int, length: int, *, hol
             status.zero = status.allocated = True
             return status
         layer, length = below, min(status.length, below.length - offset)
+
+
+def _is_plain_file(node: Node) -> bool:
+    """Whether the node shows the bytes of a file, itself or by way of its children."""
+    image, below = node.disk_image, node
+    while not below.supports_backing and below.children:
+        below = below.children[0].node
+    return image is not None and not below.supports_backing
 
 
 def missing_above(node: Node, overlay: Node, offset: int, length: int) -> tuple[int, bool]:

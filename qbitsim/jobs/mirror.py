@@ -61,8 +61,8 @@ class MirrorJob(LoopJob):
     kind: ClassVar[str] = "mirror"
 
     __slots__ = (
-        *("_buffer", "_completing", "_delay", "_ending", "_error_text", "_flushing", "_idle", "_in_drain"),
-        *("_looks_first", "_operations", "_replaced", "_run_left", "_waiting", "_waits_for_all"),
+        *("_buffer", "_completing", "_delay", "_ending", "_error_text", "_failure", "_flushing", "_idle"),
+        *("_in_drain", "_looks_first", "_operations", "_replaced", "_run_left", "_waiting", "_waits_for_all"),
         *("actively_synced", "copy_mode", "dirty", "filter", "options", "source", "target", "user"),
     )
 
@@ -97,6 +97,7 @@ class MirrorJob(LoopJob):
         self._looks_first = False
         self._idle = False
         self._error_text: str | None = None
+        self._failure = 0  # an errno; the job has it when its work has ended
 
     def make_bitmap(self) -> None:
         """Note from now on what guests write; up to 7.2 the bitmap was the source's, see profiles."""
@@ -252,7 +253,7 @@ class MirrorJob(LoopJob):
         """Begin to copy as much as may be in flight at once; then wait, unless there is nothing to wait for."""
         dirty = self.dirty
         assert dirty is not None
-        while not (self.ret or self.is_cancelled):
+        while not (self._failure or self.is_cancelled):
             self.progress.set_remaining(dirty.count + self._operations.bytes)
             if self.io_status != "ok":
                 # An error has stopped the job: the next pause point holds it.
@@ -273,7 +274,7 @@ class MirrorJob(LoopJob):
         if self._operations:
             self._wait_for_operation(self._round)
         else:
-            self._end(self.ret)
+            self._end(self._failure)
 
     def _wait_for_operation(self, then: Continuation) -> None:
         """Go on with ``then`` when something that is in flight is done."""
@@ -316,19 +317,19 @@ class MirrorJob(LoopJob):
 
         What a guest writes before that turn is copied first.
         """
-        self.ret = ret
+        self._failure = ret
         self._ending = self.jobs.scheduler.soon(self._ended, f"{self.id}: drain the source")
 
     def _ended(self) -> None:
         self.source.drained_begin()
         self._let_requests_end()
         assert self.dirty is not None
-        if self.dirty.count and not (self.ret or self.is_cancelled):
+        if self.dirty.count and not (self._failure or self.is_cancelled):
             # A guest has written since the last look, which is taken anew (mirror_run, block/mirror.c, QEMU 10.0).
             self.source.drained_end()
             self._round()
         else:
-            self._finish(self.ret)
+            self._finish(self._failure)
 
     def _let_requests_end(self) -> None:
         """What others have in flight on the source comes to its end; what a test stalls does so later."""
@@ -379,8 +380,8 @@ class MirrorJob(LoopJob):
         """An error of the source or the target: report it, and end unless the policy says otherwise."""
         self.actively_synced = False
         policy = self.options.on_source_error if reading else self.options.on_target_error
-        if self._react(policy, number, reading=reading) == "report" and not self.ret:
-            self.ret = number
+        if self._react(policy, number, reading=reading) == "report" and not self._failure:
+            self._failure = number
 
     def _begin_run(self) -> bool:
         """Begin to copy one run of dirty chunks (mirror_iteration).

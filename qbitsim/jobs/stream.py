@@ -239,7 +239,6 @@ def _create_job(
             job.use("intermediate node", layer, READING)
         job.freeze(node, options.overlay)
     except QmpError:
-        job.user.eject()
-        job.early_fail()
+        job.early_fail()  # QEMU forgets what it was to read with, which goes on using the node (stream_start, 10.0)
         raise
     return job

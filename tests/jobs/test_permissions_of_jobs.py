@@ -156,7 +156,6 @@ IN_THE_WAY = [
     ),
     ("stream", "top", perms.RESIZE, f"{ABOVE_THE_FILTER}an unnamed block device (uses node 'filter' as 'root' child)."),
     ("active commit", "mid", perms.CONSISTENT_READ, f"{ON_A_LAYER}commit job 'j' {AS_A_LAYER}"),
-    ("stream", "mid", perms.RESIZE, f"{ON_A_LAYER}stream job 'j' {AS_A_LAYER}"),
     ("mirror", "t", perms.WRITE, f"{ON_THE_TARGET}an unnamed block device (uses node 't' as 'root' child)."),
     ("backup", "t", perms.RESIZE, f"{ON_THE_TARGET}node 'filter' (uses node 't' as 'target' child)."),
 ]
@@ -179,3 +178,17 @@ def test_a_job_that_somebody_does_not_allow_leaves_everything_as_it_was(
     other.eject()
     machine.qmp(command, job_id="j", speed=1, filter_node_name="filter", **arguments)
     assert users(machine) == MEANWHILE[kind]
+
+
+def test_a_stream_that_may_not_use_a_layer_leaves_behind_what_it_was_to_read_with() -> None:
+    machine = made()
+    other = Drive(machine.graph, "other", perm=perms.RESIZE, shared=perms.ALL)
+    other.insert(machine.graph.nodes["mid"])
+    before, nodes = users(machine), list(machine.graph.nodes)
+    command, arguments = JOBS["stream"]
+    with pytest.raises(QmpError) as refusal:
+        machine.qmp(command, job_id="j", speed=1, filter_node_name="filter", **arguments)
+    assert refusal.value.desc.partition(" are both ")[2] == f"{ON_A_LAYER}stream job 'j' {AS_A_LAYER}"
+    left = {**before, "top": [*before["top"], "Drive root r/rwu"]}
+    assert (users(machine), list(machine.graph.nodes), machine.qmp("query-jobs")) == (left, nodes, [])
+    assert [node.blockers for node in machine.graph.nodes.values()] == [[]] * len(machine.graph.nodes)

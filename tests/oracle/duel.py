@@ -275,10 +275,11 @@ def without_host(value: Any) -> Any:
 
 
 def _by_name(graph: dict[str, Any]) -> list[str]:
-    """The nodes and edges of x-debug-query-block-graph by their names, in no order.
-
-    Permissions are left out: QEMU keeps some that a node that lost its user does not need any more.
-    """
+    """The nodes and edges of x-debug-query-block-graph by their names, in no order."""
     names = {each["id"]: f"{each['type']} {each['name']}" for each in graph["nodes"]}
-    edges = [f"{names[each['parent']]} has {each['name']} {names[each['child']]}" for each in graph["edges"]]
+    edges = [
+        f"{names[each['parent']]} has {each['name']} {names[each['child']]}"
+        f" for {sorted(each['perm'])} and lets others {sorted(each['shared-perm'])}"
+        for each in graph["edges"]
+    ]
     return sorted(names.values()) + sorted(edges)
