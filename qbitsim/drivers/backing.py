@@ -43,7 +43,7 @@ def backing_of(opener: Opener, node: Node, options: Options) -> Backing | None:
     if given is None:
         return None
     if not node.supports_backing:
-        if given:
+        if given and isinstance(given, dict):
             raise QmpError("Driver doesn't support backing files")
         return None
     inherited = {**file_options(options), "read-only": True, "auto-read-only": False}

@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 
     from qbitsim.drivers.driver import Driver
 
+    FormatOf = Callable[[Options | str], str]
+
 _PROBED = frozenset({"children", "test"})
 """The children that have formats of their own: pure data of nodes that are no formats (bdrv_inherited_options)."""
 _OPTIONAL = frozenset({"children", "data-file"})
 
 
 def complete(
-    options: Options, name: str | None = None, *, protocol: bool = False, format_of: Callable[[Options], str] | None
+    options: Options, name: str | None = None, *, protocol: bool = False, format_of: FormatOf | None
 ) -> tuple[Options, bool]:
     """The options of a node with all that is left out, here and below; backing files are left as they are.
 
@@ -40,7 +42,7 @@ def complete(
 
     :param name: the file name that the node is opened with.
     :param protocol: a node without a driver is a file, or what the name says.
-    :param format_of: finds the format of what the options of a file describe; None to leave such a driver out.
+    :param format_of: finds the format of what is in a node, by its options or its name; None to leave such drivers out.
     :raises QmpError: as QEMU refuses it; :raises UnsupportedError: for a protocol that is not emulated.
     """
     if name is not None and name.startswith("json:"):
@@ -60,9 +62,11 @@ def complete(
         _complete_child(options, child, names, format_of)
         if child in children and child not in options and child not in _OPTIONAL:
             raise QmpError(f'A block device must be specified for "{child}"')
-    if driver is None and "file" not in options:
+    if driver is not None:
+        return options, False
+    if not isinstance(options.get("file"), dict | str):
         raise QmpError("Must specify either driver or file")
-    if driver is not None or format_of is None or not isinstance(options["file"], dict):
+    if format_of is None:
         return options, False
     options["driver"] = format_of(options["file"])
     return options, True
@@ -117,9 +121,7 @@ def _taken_by_protocol(driver: Driver, options: Options, name: str | None) -> Ma
     return driver.node.take_filename(name, options)
 
 
-def _complete_child(
-    options: Options, child: str, names: Mapping[str, str], format_of: Callable[[Options], str] | None
-) -> None:
+def _complete_child(options: Options, child: str, names: Mapping[str, str], format_of: FormatOf | None) -> None:
     """Complete what was given for a child, or what a name says of it (bdrv_open_child_bs)."""
     given, name, protocol = options.get(child), names.get(child), child not in _PROBED
     if isinstance(given, list):

@@ -24,20 +24,23 @@ def json_options(name: str) -> Options:
     from qbitsim.qmp.names import json_name  # noqa: PLC0415 - hardly ever wanted
 
     options = _undotted(json_name(name))
-    _check_texts(options)
+    check_texts(options)
     return options
 
 
-def _check_texts(value: object) -> None:
-    """Refuse names of drivers and files, here and below, that are no texts."""
+def check_texts(value: object) -> None:
+    """Refuse names of drivers and files, here and below, that are no texts.
+
+    :raises QmpError: one is none.
+    """
     if isinstance(value, list):
         for item in value:
-            _check_texts(item)
+            check_texts(item)
     elif isinstance(value, dict):
         for name, item in value.items():
             if name in ("driver", "filename") and not isinstance(item, str):
                 raise QmpError(f"Invalid parameter type for '{name}', expected: string")
-            _check_texts(item)
+            check_texts(item)
 
 
 def _undotted(given: Mapping[str, object]) -> Options:
@@ -63,7 +66,7 @@ def protocol_driver(name: str) -> Driver:
 
 
 def innermost(options: Options) -> Options:
-    """The options of the node at the bottom of what :func:`name_options` gave: of a file, or a server."""
+    """The options of the node at the bottom of what a file name stands for: of a file, or a server."""
     while "filename" not in options and "server" not in options:
         below = next((child for child in options.values() if isinstance(child, dict)), None)
         if below is None:

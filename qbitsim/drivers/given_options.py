@@ -69,9 +69,9 @@ def _unexpected(options: Options, path: list[str]) -> QmpError:
             options, own = below, path[depth:]
         below = _member(below, key)
     path, value = own, below
-    while isinstance(value, dict) and value:
-        path = [*path, next(iter(value))]
-        value = value[path[-1]]
+    while isinstance(value, dict | list) and value:
+        path = [*path, "0" if isinstance(value, list) else next(iter(value))]
+        value = _member(value, path[-1])
     driver, name = options["driver"], ".".join(path)
     if DRIVERS[driver].protocols:
         return QmpError(f"Block protocol '{driver}' doesn't support the option '{name}'")

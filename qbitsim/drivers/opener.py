@@ -17,7 +17,8 @@ from qbitsim.block.node import Node
 from qbitsim.drivers.backing import Backing, backing_of, failed_below
 from qbitsim.drivers.completion import complete, named_file
 from qbitsim.drivers.driver import DRIVERS
-from qbitsim.drivers.filename_options import innermost
+from qbitsim.drivers.file import image_below
+from qbitsim.drivers.filename_options import check_texts, innermost
 from qbitsim.drivers.not_emulated import NOT_EMULATED, known_format, other_format
 from qbitsim.drivers.options import Options, check_detect_zeroes, file_options, flag
 from qbitsim.errors import QmpError, UnsupportedError
@@ -96,6 +97,7 @@ class Opener:
         :param name: the file name that it is opened with.
         :raises QmpError: as QEMU refuses it.
         """
+        check_texts(options)
         return complete(options, name, format_of=self.format_of)
 
     def checked(self, options: Options) -> Options:
@@ -108,11 +110,14 @@ class Opener:
         check_given_options(self.profile, options)
         return options
 
-    def format_of(self, file: Options) -> str:
-        """The format of the image in a file, which its options describe (find_image_format, block.c).
+    def format_of(self, file: Options | str) -> str:
+        """The format of the image in a node, which its options describe, or its name (find_image_format, block.c).
 
-        :raises QmpError: there is no such file.
+        :raises QmpError: there is no such file, or no such node.
         """
+        if isinstance(file, str):
+            content = image_below(self.graph.lookup(file, file))
+            return "raw" if content is None else content.format
         below = innermost(file)
         driver = DRIVERS.get(below.get("driver", "file"))
         return driver.node.probe(self, below) if driver is not None else "raw"
@@ -125,10 +130,11 @@ class Opener:
         :raises QmpError: ``Could not open …`` or another text of QEMU's; nothing has changed then.
         """
         driver = options.get("driver")
-        if driver is not None:
+        is_json = filename.startswith("json:")
+        if driver is not None and not is_json:
             self._check_format(driver, filename)
         completed, probed = self.complete(dict(options), filename)
-        if filename.startswith("json:"):
+        if is_json:
             self.checked(completed)
         elif driver is not None and "filename" in (below := innermost(completed)):
             self.image_file(below["filename"], auto_read_only=DRIVERS[driver].node.is_format)

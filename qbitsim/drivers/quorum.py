@@ -90,8 +90,9 @@ class QuorumNode(DriverNode, OwnLengthNode):
     @classmethod
     def complete_options(cls, options: Options) -> None:
         """Refuse what makes no quorum before any child is looked at."""
-        count, threshold = options.setdefault("children", []), options.setdefault("vote-threshold", 0)
-        if isinstance(count, list) and isinstance(threshold, int):
+        if not isinstance(options.get("children"), list):
+            options["children"] = []
+        if isinstance(options.setdefault("vote-threshold", 0), int):
             check_quorum(options)
 
     @property
