@@ -42,7 +42,6 @@ class DriverHooks:
     supports_compression: ClassVar[bool] = False
     can_store_bitmaps: ClassVar[bool] = False
     filename_prefix: ClassVar[str] = ""
-    named_child: ClassVar[str] = "file"
     strong_options: ClassVar[tuple[str, ...]] = ()
     shows_filename_of_child: ClassVar[bool] = False
     takes_part_in_draining: ClassVar[bool] = False

@@ -123,7 +123,8 @@ def _started(start: JsonValue) -> Iterator[str]:
     yield from _drivers(_get(start, "blockdevs"))
     for drive in _list(_get(start, "drives")):
         assert isinstance(drive, dict)
-        yield from _drivers(parse_drive(drive)[1])
+        _id, name, options = parse_drive(drive)
+        yield from _drivers({**options, "file": {"driver": "file"}} if name is not None else options)
 
 
 def _messages(step: dict[str, JsonValue]) -> Iterator[JsonValue]:

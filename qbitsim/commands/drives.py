@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from qbitsim.block.names import is_well_formed
 from qbitsim.commands.drive_common import take_common
 from qbitsim.drivers.drive_options import parse_drive, switch
-from qbitsim.drivers.filename_options import name_options
 from qbitsim.drivers.given_options import check_given_options
 from qbitsim.drivers.opener import Opener
 from qbitsim.drivers.options import Options, check_detect_zeroes
@@ -37,21 +36,19 @@ def add_drive(machine: MachineLike, given: Mapping[str, str]) -> Drive:
     for name in ("cache.direct", "cache.no-flush"):
         if name in given:
             switch(name, given[name])
-    identifier, options = parse_drive(
-        {name: value for name, value in given.items() if (name, value) != ("file", "")}, name_options
-    )
+    identifier, filename, options = parse_drive(given)
     if given.get("media") not in (None, *_MEDIA):
         raise QmpError(f"'{given['media']}' invalid media")
     cdrom = given.get("media") == "cdrom"
     if identifier and not is_well_formed(identifier):
         raise QmpError("Parameter 'id' expects an identifier")
-    if cdrom and options.get("file"):
+    if cdrom and (filename is not None or "file" in options):
         options["read-only"] = True
     if options.get("discard") in _DISCARDS:
         options["discard"] = _DISCARDS[options["discard"]]
     interface = common.interface.placed({drive.info.place for drive in graph.drives.values() if drive.info is not None})
     identifier = identifier or interface.identifier(cdrom=cdrom)
-    medium = _medium(machine, options, common)
+    medium = _medium(machine, filename, options, common)
     try:
         check_new_drive(graph, identifier)
     except QmpError:
@@ -76,17 +73,17 @@ def check_new_drive(graph: Graph, identifier: str) -> None:
         raise QmpError(f"Device name '{identifier}' conflicts with an existing node name")
 
 
-def _medium(machine: MachineLike, options: Options, common: DriveCommon) -> Node | None:
+def _medium(machine: MachineLike, filename: str | None, options: Options, common: DriveCommon) -> Node | None:
     """The node that the options of ``-drive`` mean; without a driver it is what the file is."""
-    if not options.get("file") and "driver" not in options:
+    if filename is None and "file" not in options and "driver" not in options:
         own = {name: value for name, value in options.items() if name not in ("read-only", "cache", "copy-on-read")}
         check_given_options(machine.profile, {"driver": "null-co", "detect-zeroes": own.pop("detect-zeroes", "off")})
         if own:
             raise QmpError("Must specify either driver or file")
         return None
     opener = Opener(machine.graph, machine.profile)
-    options, probed = opener.probe(options)
-    check_given_options(machine.profile, {name: options[name] for name in options if name != "copy-on-read"})
+    options, probed = opener.complete(options, filename)
+    opener.checked({name: options[name] for name in options if name != "copy-on-read"})
     check_detect_zeroes(options)
     options.setdefault("auto-read-only", True)
     copy_on_read = options.pop("copy-on-read", False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.commands.filenames import shown_filename
 from qbitsim.drivers.driver import is_image_format
-from qbitsim.drivers.filename_options import protocol_options
+from qbitsim.drivers.filename_options import protocol_driver
 from qbitsim.drivers.not_emulated import known_driver
 from qbitsim.drivers.opener import Opener
 from qbitsim.errors import QmpError, UnsupportedError
@@ -87,7 +87,7 @@ def _check_can_create(context: Context, filename: str, image_format: str) -> Non
     if driver is None:
         raise QmpError(f"Unknown file format '{image_format}'")
     if not _is_on_server(filename):
-        protocol_options(filename)  # which refuses a name of a protocol that nobody knows
+        protocol_driver(filename)  # which refuses a name of a protocol that nobody knows
     if not driver.creates:
         raise QmpError(f"Format driver '{image_format}' does not support image creation")
     if image_format != "file" and not is_image_format(image_format):

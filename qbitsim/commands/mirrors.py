@@ -8,7 +8,6 @@ from qbitsim.block.drive import Drive
 from qbitsim.commands.context import Context
 from qbitsim.commands.images import create_image
 from qbitsim.commands.nodes import opener, taken_over
-from qbitsim.drivers.filename_options import name_options
 from qbitsim.drivers.options import Options
 from qbitsim.errors import QmpError
 from qbitsim.jobs.mirror_options import MirrorOptions
@@ -119,7 +118,7 @@ def drive_mirror(context: Context, args: DriveMirror) -> None:
 
 def _open_target(context: Context, args: DriveMirror, image_format: str | None, source: Node) -> Node:
     """Open the target as the source was opened: if that passes discards on, so does the target (qmp_drive_mirror)."""
-    image_format = image_format if image_format is not None else opener(context).format_of(name_options(args.target))
+    image_format = image_format if image_format is not None else opener(context).complete({}, args.target)[0]["driver"]
     options: Options = {"driver": image_format, "discard": "unmap" if source.unmap else "ignore"}
     options |= taken_over(source)
     if args.node_name is not None:

@@ -8,7 +8,6 @@ from qbitsim.block.drive import Drive
 from qbitsim.commands.context import Context
 from qbitsim.commands.devices import find_drive
 from qbitsim.commands.nodes import opener
-from qbitsim.drivers.filename_options import json_options
 from qbitsim.errors import QmpError
 from qbitsim.qapi.devices import (
     BlockdevChangeMedium,
@@ -97,7 +96,7 @@ def change_medium(context: Context, drive: Drive, name: str, filename: str, opti
 
     :raises QmpError: the file cannot be opened, or the drive cannot be changed.
     """
-    medium = _open_medium(context, filename, options)
+    medium = opener(context).open_file(filename, options)
     try:
         _open_tray(drive, name)
         remove_medium(context, drive, name)
@@ -106,12 +105,6 @@ def change_medium(context: Context, drive: Drive, name: str, filename: str, opti
     except QmpError:
         context.graph.release(medium)
         raise
-
-
-def _open_medium(context: Context, filename: str, options: Options) -> Node:
-    if filename.startswith("json:"):
-        return opener(context).open({**json_options(filename), **options})
-    return opener(context).open_file(filename, options)
 
 
 def _open_tray(drive: Drive, name: str) -> None:

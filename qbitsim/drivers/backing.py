@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 from qbitsim.drivers.driver import DRIVERS
-from qbitsim.drivers.filename_options import protocol_options
 from qbitsim.drivers.options import Options, file_options
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.records import record
@@ -12,7 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
     from qbitsim.drivers.opener import Opener
-    from qbitsim.images.image import Image
 
 
 @record
@@ -21,90 +21,61 @@ class Backing:
 
     :ivar reference: the name of a node, or options.
     :ivar inherited: the options that it takes over from the node above.
-    :ivar named: the header of the image above names it; the file's format was told from its content.
+    :ivar named: it has the name in the header of the image above; :ivar implicit: and nothing else was said of it.
+    :ivar probed: the file's format was told from its content.
     """
 
     reference: str | Options
     inherited: Options
     named: bool = False
+    implicit: bool = False
     probed: bool = False
 
 
 def backing_of(opener: Opener, node: Node, options: Options) -> Backing | None:
-    """The backing file of a node, as its options or else its image's header say; always read-only.
+    """The backing file of a node, as its options and its image's header say; always read-only.
 
-    :raises QmpError: the header's name makes no sense.
+    The name in the header is handed down unless a name was given for the file of the backing file.
+
+    :raises QmpError: they make no sense together.
     """
-    if not node.supports_backing:
-        return None
-    inherited = {**file_options(options), "read-only": True, "auto-read-only": False}
     given = options.get("backing", {})
     if given is None:
         return None
-    if not isinstance(given, dict):
-        assert isinstance(given, str)
+    if not node.supports_backing:
+        if given and isinstance(given, dict):
+            raise QmpError("Driver doesn't support backing files")
+        return None
+    inherited = {**file_options(options), "read-only": True, "auto-read-only": False}
+    if isinstance(given, str):
         return Backing(given, inherited)
-    image = node.image
+    image, file = node.image, given.get("file")
     name = image.backing if image is not None else None
-    if "driver" in given and name is not None:
-        try:
-            check_nothing_handed_down(given)
-        except QmpError as error:
-            raise failed_below(1, error) from None
-    if "driver" in given and given.keys() - {"driver", "node-name"}:
-        return Backing(given, inherited)
-    if image is None or name is None:
-        return Backing(given, inherited) if "driver" in given else None
-    probed = not name.startswith("json:") and image.backing_format is None
+    if isinstance(file, dict) and "filename" in file:
+        name = None
+    elif name is None and not given:
+        return None
     try:
-        named = _named(opener, node, image, name)
+        completed, probed = _completed(opener, node, given, name)
     except UnsupportedError:
         raise
     except QmpError as error:
         raise failed_below(1, error) from None
-    return Backing({**named, **given}, inherited, named=True, probed=probed)
+    return Backing(completed, inherited, named=name is not None, implicit=not given, probed=probed)
 
 
-def check_nothing_handed_down(options: Options) -> None:
-    """Refuse options that say all of a backing file and leave no place for the name in the header above.
-
-    Unless they have a file with a name, QEMU hands the header's down: from each node to its file, or the one that its
-    driver takes a name for (bdrv_open_backing_file and bdrv_open_child_bs).
-
-    :raises QmpError: something is in its way.
-    """
-    file = options.get("file")
-    if isinstance(file, dict) and "filename" in file:
-        return
-    below: object = options
-    while isinstance(below, dict):
-        driver = below.get("driver", "")
-        if "filename" in below:
-            raise QmpError("Can't specify 'file' and 'filename' options at the same time")
-        if driver == "quorum":
-            raise QmpError("Block format 'quorum' does not support the option 'file'")
-        if driver in {"null-co", "null-aio"}:
-            raise QmpError(f"The only allowed filename for this driver is '{driver}://'")
-        if driver == "nbd":
-            raise QmpError("Option 'server.path' cannot be used with a file name")
-        child = DRIVERS[driver].node.named_child if driver in DRIVERS else "file"
-        if child not in below:
-            return
-        below = below[child]
-    raise QmpError("Cannot reference an existing block device with additional options or a new filename")
+def _completed(opener: Opener, node: Node, given: Options, name: str | None) -> tuple[Options, bool]:
+    """The options of a backing file with what the header above says of it; and whether its format was looked up."""
+    options, image = deepcopy(given), node.image
+    if "driver" not in options and image is not None and image.backing_format is not None:
+        options["driver"] = image.backing_format
+    if name is not None and not name.startswith("json:"):
+        name = opener.graph.images.backing_name(node.filename, name)
+    completed, probed = opener.complete(options, name)
+    is_plain = not given and DRIVERS[completed["driver"]].node.is_format and not (name or "").startswith("json:")
+    return completed if is_plain else opener.checked(completed), probed
 
 
 def failed_below(layers: int, error: QmpError) -> QmpError:
     """What the opening of a node says if a backing file could not be opened, below so many that headers name."""
     return QmpError(f"{'Could not open backing file: ' * layers}{error.desc}")
-
-
-def _named(opener: Opener, node: Node, image: Image, name: str) -> Options:
-    """The options of the backing file that the image's header names."""
-    if name.startswith("json:"):
-        return opener.json_options(name, {} if image.backing_format is None else {"driver": image.backing_format})
-    full_name = opener.graph.images.backing_name(node.filename, name)
-    if image.backing_format is not None:
-        return opener.options_for(image.backing_format, full_name)
-    file = protocol_options(full_name)
-    return {"driver": opener.format_of(file), "file": file}

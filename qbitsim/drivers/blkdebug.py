@@ -11,7 +11,6 @@ from qbitsim.block.limits import Limits
 from qbitsim.block.node import Child, Node
 from qbitsim.drivers.blkdebug_config import read_config
 from qbitsim.drivers.driver import driver
-from qbitsim.drivers.filename_options import protocol_options
 from qbitsim.drivers.filter_driver import FilterDriverNode
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.enums import StrEnum
@@ -134,7 +133,7 @@ _LIMITS = ("max-transfer", "opt-write-zero", "max-write-zero", "opt-discard", "m
     options=BlockdevOptionsBlkdebug,
     protocols=["blkdebug"],
     filename_prefix="blkdebug::",
-    named_child="image",
+    children=["image"],
     strong=["config", "inject-error", "set-state"],
     accepts=dict.fromkeys(_LIMITS, ()),
     sizes=["align", *_LIMITS],
@@ -206,14 +205,17 @@ class BlkdebugNode(FilterDriverNode):
                 raise UnsupportedError("'delay-ns' of blkdebug")
 
     @classmethod
-    def parse_filename(cls, name: str) -> Options:
+    def take_filename(cls, name: str, options: Options) -> Mapping[str, str]:
         """``blkdebug:CONFIG:FILE``, or what is below it alone (blkdebug_parse_filename)."""
         prefix = "blkdebug:"
         if not name.startswith(prefix):
-            return {"driver": cls.driver, "image": protocol_options(name)}
-        config, _colon, below = name.removeprefix(prefix).partition(":")
-        options: Options = {"driver": cls.driver, "image": protocol_options(below)}
-        return {**options, "config": config} if config else options
+            return {"image": name}
+        config, colon, below = name.removeprefix(prefix).partition(":")
+        if not colon:
+            raise QmpError("blkdebug requires both config file and image path")
+        if config:
+            options["config"] = config
+        return {"image": below}
 
     @property
     def filename(self) -> str:

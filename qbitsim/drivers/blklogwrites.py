@@ -51,6 +51,7 @@ class BlockdevOptionsBlklogwrites(BlockdevOptions):
 @driver(
     "blklogwrites",
     options=BlockdevOptionsBlklogwrites,
+    children=["file", "log"],
     strong=["log-append", "log-sector-size"],
     sizes=["log-sector-size"],
 )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from qbitsim.block.filter import FilterNode
 from qbitsim.block.node import Child, Node
 from qbitsim.drivers.driver import DriverNode, driver
-from qbitsim.drivers.filename_options import protocol_options
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.errnos import errno_of
 from qbitsim.errors import QmpError, UnsupportedError
@@ -35,7 +34,7 @@ class BlockdevOptionsBlkverify(BlockdevOptions):
     options=BlockdevOptionsBlkverify,
     protocols=["blkverify"],
     filename_prefix="blkverify:",
-    named_child="test",
+    children=["raw", "test"],
 )
 class BlkverifyNode(DriverNode, FilterNode):
     """``blkverify``, whose children are ``raw``, which it filters, and ``test``, whose length and bytes it shows."""
@@ -52,15 +51,16 @@ class BlkverifyNode(DriverNode, FilterNode):
         return node
 
     @classmethod
-    def parse_filename(cls, name: str) -> Options:
+    def take_filename(cls, name: str, options: Options) -> Mapping[str, str]:
         """``blkverify:RAW:TEST``, or what is to be compared alone (blkverify_parse_filename)."""
+        del options
         prefix = "blkverify:"
         if not name.startswith(prefix):
-            return {"driver": cls.driver, "test": {"file": protocol_options(name)}}
+            return {"test": name}
         raw, colon, test = name.removeprefix(prefix).partition(":")
         if not colon:
             raise QmpError("blkverify requires raw copy and original image path")
-        return {"driver": cls.driver, "raw": protocol_options(raw), "test": {"file": protocol_options(test)}}
+        return {"raw": raw, "test": test}
 
     @property
     def filename(self) -> str:

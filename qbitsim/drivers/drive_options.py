@@ -8,10 +8,10 @@ from qbitsim.sizes import parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
-_OF_THE_DRIVE = frozenset({"id", "if", "media", "format", "cache", "werror", "rerror"})
+_OF_THE_DRIVE = frozenset({"id", "if", "media", "format", "cache", "file", "werror", "rerror"})
 _CACHE_MODES: dict[str, Options] = {
     "none": {"direct": True},
     "off": {"direct": True},
@@ -25,19 +25,16 @@ _CACHE_MODES: dict[str, Options] = {
 _TEXTS = frozenset({"aio", "driver", "file", "filename", "node-name"})
 """Options that are texts, whatever the driver: who gives no others need not wait until the schema was read."""
 
+_ADDED_TO_REFERENCE = "Cannot reference an existing block device with additional options or a new filename"
+
 _BOOLEANS = {"on": True, "off": False, "yes": True, "no": False, "true": True, "false": False, "y": True, "n": False}
 
 
-def _plain_file(name: str) -> Options:
-    return {"driver": "file", "filename": name}
-
-
-def parse_drive(given: Mapping[str, Any], read_name: Callable[[str], Options] = _plain_file) -> tuple[str, Options]:
-    """The id of the drive and the options of its node, or no options for a drive without a medium.
+def parse_drive(given: Mapping[str, Any]) -> tuple[str, str | None, Options]:
+    """The id of the drive, the name of its file if it has one, and the options of its node.
 
     Dotted names are members of members: ``file.driver=blkdebug``.
 
-    :param read_name: the options that the name of a file stands for.
     :raises QmpError: for a switch that is neither on nor off, or an unknown cache mode.
     """
     tree = nested({name: value for name, value in given.items() if name not in _OF_THE_DRIVE})
@@ -49,13 +46,7 @@ def parse_drive(given: Mapping[str, Any], read_name: Callable[[str], Options] = 
         tree["cache"] = {**_CACHE_MODES[given["cache"]], **tree.get("cache", {})}
     if "readonly" in tree:
         tree["read-only"] = _scalar("read-only", tree.pop("readonly"))
-    if isinstance(tree.get("file"), str):
-        name = tree.pop("file")
-        file = read_name(name)
-        # A name such as blkdebug::FILE, or any for the driver of plain files, may be that of the node itself.
-        of_node = name.startswith("json:") or tree.get("driver") == file["driver"]
-        tree = {**file, **tree} if of_node else {**tree, "file": file}
-    return given.get("id", ""), tree
+    return given.get("id", ""), given.get("file") or None, tree
 
 
 def switch(name: str, text: str) -> bool:
@@ -66,18 +57,6 @@ def switch(name: str, text: str) -> bool:
     if text not in _BOOLEANS:
         raise QmpError(f"Parameter '{name}' expects 'on' or 'off'")
     return _BOOLEANS[text]
-
-
-def completed(options: Options) -> Options:
-    """The options with what the schema of blockdev-add demands and ``-drive`` leaves to the image: for checking only.
-
-    A backing file that the image names may be given some options, for instance a node-name, and no driver.
-    """
-    backing = options.get("backing")
-    if isinstance(backing, dict) and "driver" not in backing:
-        named = {"driver": "qcow2", "file": {"driver": "file", "filename": ""}, **backing}
-        options = {**options, "backing": completed(named)}
-    return {"driver": "raw", **{name: _plain(value) for name, value in options.items()}}
 
 
 def _plain(value: Any) -> Any:
@@ -126,33 +105,18 @@ def nested(flat: Mapping[str, Any]) -> Options:
         for part in path:
             below = place.setdefault(part, Written())
             if isinstance(below, str):
-                # ``file=NAME,file.locking=off``: the name is one of the options.
-                below = place[part] = Written({"driver": "file", "filename": below})
-                if last == "filename":
-                    _add_filename(below, str(value))
-            elif not isinstance(below, dict):
+                raise QmpError(_ADDED_TO_REFERENCE)
+            if not isinstance(below, dict):
                 raise QmpError(f"Parameters '{part}.*' used inconsistently")
             place = below
         if isinstance(place.get(last), dict):
-            _add_filename(place[last], str(value))
-            continue
+            raise QmpError(_ADDED_TO_REFERENCE)
         place[last] = _scalar(last, value, path)
         if isinstance(place, Written):
             place.texts[last] = str(value)
     lists = _with_lists(tree)
     assert isinstance(lists, dict)
     return lists
-
-
-def _add_filename(options: Options, filename: str) -> None:
-    """The name of a file beside other options of it.
-
-    :raises QmpError: there is one already.
-    """
-    if "filename" in options:
-        raise QmpError("Can't specify 'file' and 'filename' options at the same time")
-    options["filename"] = filename
-    options.setdefault("driver", "file")
 
 
 def _with_lists(value: Any) -> Any:

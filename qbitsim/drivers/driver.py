@@ -56,20 +56,21 @@ class DriverNode(Node):
         """
 
     @classmethod
-    def parse_filename(cls, name: str) -> Options:
-        """The options that ``name`` stands for: a file name, with one of the driver's protocols in front or without.
+    def take_filename(cls, name: str, options: Options) -> Mapping[str, str]:
+        """Put what a file name says among the options; it may have one of the driver's protocols in front.
 
-        :raises QmpError: the driver takes no such name.
+        :return: the children that have names in it, with these (bdrv_parse_filename).
+        :raises QmpError: the driver takes no such name, or not beside these options.
         :raises UnsupportedError: here: there is nothing to open by name.
         """
-        del name
+        del name, options
         raise UnsupportedError(f"the protocol '{cls.driver}' in a file name")
 
     @classmethod
     def complete_options(cls, options: Options) -> None:
         """Give options that only command lines have the names and places that QAPI has for them.
 
-        :raises QmpError: with QEMU's text.
+        :raises QmpError: with QEMU's text, for what it refuses before it opens any child but ``file``.
         """
 
     @classmethod
@@ -90,6 +91,7 @@ class Driver:
     :ivar since: the first release that has it; None for all that are emulated.
     :ivar creates: whether QEMU makes images with it.
     :ivar protocols: what file names for it begin with, in front of a colon.
+    :ivar children: the options that are nodes, but for a backing file, in the order in which they are opened.
     :ivar accepts: option -> the only values that are emulated; none for an option that is always refused.
     :ivar sizes: options that are bytes, so that ``-drive`` takes them with a suffix.
     :ivar reopens: options that blockdev-reopen can change; None if the driver cannot be reopened.
@@ -102,6 +104,7 @@ class Driver:
     since: str | None
     creates: bool
     protocols: frozenset[str]
+    children: tuple[str, ...]
     accepts: Mapping[str, tuple[object, ...]]
     sizes: frozenset[str]
     reopens: frozenset[str] | None
@@ -144,8 +147,8 @@ def driver(
     format: bool = False,  # noqa: A002 - QEMU's word
     creates: bool = False,
     protocols: Iterable[str] = (),
+    children: Iterable[str] | None = None,
     filename_prefix: str = "",
-    named_child: str = "file",
     strong: Iterable[str] = (),
     accepts: Mapping[str, tuple[object, ...]] | None = None,
     sizes: Iterable[str] = (),
@@ -155,8 +158,8 @@ def driver(
     """Declares the node class below as the block driver ``name``.
 
     :param format: it shows a disk that is in an image file.
+    :param children: by default, ``file`` for what is no protocol.
     :param filename_prefix: what the names of its children get in front to become its own: ``blkdebug::``.
-    :param named_child: the child that gets a file name that the driver is given.
     :param resets: by default, all of ``reopens``.
     :param strong: options that change what the node is, so that a file name has to tell them (strong_runtime_opts).
     """
@@ -165,7 +168,7 @@ def driver(
         assert name in DRIVERS, name
         assert name not in _declared, name
         cls.driver, cls.is_format = name, format
-        cls.filename_prefix, cls.named_child, cls.strong_options = filename_prefix, named_child, tuple(strong)
+        cls.filename_prefix, cls.strong_options = filename_prefix, tuple(strong)
         _declared[name] = Driver(
             name=name,
             node=cls,
@@ -173,6 +176,7 @@ def driver(
             since=BLOCKDEV_DRIVER.values[name][0],
             creates=creates,
             protocols=frozenset(protocols),
+            children=tuple(children if children is not None else () if protocols else ("file",)),
             accepts=accepts or {},
             sizes=frozenset(sizes),
             reopens=None if reopens is None else frozenset(reopens),

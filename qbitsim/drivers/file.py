@@ -129,14 +129,10 @@ class FileNode(DriverNode):
             raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
 
     @classmethod
-    def parse_filename(cls, name: str) -> Options:
-        """The name without the protocol; one that still looks like one with a protocol gets ``./`` then.
-
-        (bdrv_parse_filename_strip_prefix, block.c, QEMU 10.0)
-        """
-        prefix = f"{cls.driver}:"
-        rest = name.removeprefix(prefix)
-        return {"driver": cls.driver, "filename": f"./{rest}" if rest != name and has_protocol(rest) else rest}
+    def take_filename(cls, name: str, options: Options) -> Mapping[str, str]:
+        """See :func:`without_protocol`."""
+        options["filename"] = without_protocol(name, cls.driver)
+        return {}
 
     @property
     def image_file(self) -> ImageFile:
@@ -317,6 +313,15 @@ class FileNode(DriverNode):
         """Never fail: the file itself is fine, the disk in it has faults of its own."""
         if operation == "write":
             self.image.extend_file(offset + length)
+
+
+def without_protocol(name: str, protocol: str) -> str:
+    """The name without the protocol; one that still looks like one with a protocol gets ``./`` then.
+
+    (bdrv_parse_filename_strip_prefix, block.c, QEMU 10.0)
+    """
+    rest = name.removeprefix(f"{protocol}:")
+    return f"./{rest}" if rest != name and has_protocol(rest) else rest
 
 
 def _is_writable(file: ImageFile, filename: str, *, or_read_only: bool) -> bool:

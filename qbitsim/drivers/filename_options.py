@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from qbitsim.drivers.driver import Driver
+
 
 def json_options(name: str) -> Options:
     """The options of a ``json:`` name, which may have dotted members and texts for values.
@@ -22,20 +24,23 @@ def json_options(name: str) -> Options:
     from qbitsim.qmp.names import json_name  # noqa: PLC0415 - hardly ever wanted
 
     options = _undotted(json_name(name))
-    _check_texts(options)
+    check_texts(options)
     return options
 
 
-def _check_texts(value: object) -> None:
-    """Refuse names of drivers and files, here and below, that are no texts."""
+def check_texts(value: object) -> None:
+    """Refuse names of drivers and files, here and below, that are no texts.
+
+    :raises QmpError: one is none.
+    """
     if isinstance(value, list):
         for item in value:
-            _check_texts(item)
+            check_texts(item)
     elif isinstance(value, dict):
         for name, item in value.items():
             if name in ("driver", "filename") and not isinstance(item, str):
                 raise QmpError(f"Invalid parameter type for '{name}', expected: string")
-            _check_texts(item)
+            check_texts(item)
 
 
 def _undotted(given: Mapping[str, object]) -> Options:
@@ -43,45 +48,25 @@ def _undotted(given: Mapping[str, object]) -> Options:
     return nested({name: _undotted(value) if isinstance(value, dict) else value for name, value in given.items()})
 
 
-def name_options(name: str) -> Options:
-    """The options that any name of a file stands for.
+def protocol_driver(name: str) -> Driver:
+    """The driver of a file that a plain name, or one with a protocol, stands for (bdrv_find_protocol).
 
     :raises QmpError: ``Unknown protocol 'x'``.
-    :raises UnsupportedError: for a protocol that is not emulated, or a configuration file of blkdebug.
-    """
-    return json_options(name) if name.startswith("json:") else protocol_options(name)
-
-
-def options_for(driver: str, name: str) -> Options:
-    """The options that a name stands for beside the driver that opens it: a protocol takes the name for itself.
-
-    :raises QmpError: the driver takes no such name; :raises UnsupportedError: as :func:`protocol_options`.
-    """
-    found = DRIVERS.get(driver)
-    if found is not None and found.protocols:
-        return found.node.parse_filename(name)
-    return {"driver": driver, "file": protocol_options(name)}
-
-
-def protocol_options(name: str) -> Options:
-    """The options of the file that a plain name, or one with a protocol, stands for.
-
-    :raises QmpError: ``Unknown protocol 'x'``.
-    :raises UnsupportedError: for a protocol that is not emulated, or a configuration file of blkdebug.
+    :raises UnsupportedError: for a protocol that is not emulated.
     """
     if not has_protocol(name):
-        return {"driver": "file", "filename": name}
+        return DRIVERS["file"]
     protocol = name.partition(":")[0]
     for driver in DRIVERS.values():
         if protocol in driver.protocols:
-            return driver.node.parse_filename(name)
+            return driver
     if any(protocol in other.protocols for other in NOT_EMULATED.values()):
         raise UnsupportedError(f"the protocol '{protocol}' in a file name")
     raise QmpError(f"Unknown protocol '{protocol}'")
 
 
 def innermost(options: Options) -> Options:
-    """The options of the node at the bottom of what :func:`name_options` gave: of a file, or a server."""
+    """The options of the node at the bottom of what a file name stands for: of a file, or a server."""
     while "filename" not in options and "server" not in options:
         below = next((child for child in options.values() if isinstance(child, dict)), None)
         if below is None:

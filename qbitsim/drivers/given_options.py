@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from functools import cache, reduce
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.drivers.drive_options import completed
+from qbitsim.drivers.driver import DRIVERS
 from qbitsim.errors import QmpError
 from qbitsim.qapi.blockdev import BlockdevOptions
 from qbitsim.qapi.decoders import Decoders
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from qbitsim.profiles import Profile
     from qbitsim.qapi.decoders import Decoder
 
-_PROTOCOLS = ("blkdebug", "file", "nbd", "null-aio", "null-co")
 _REFUSALS = {
     "driver": "Unknown driver '{}'",
     "detect-zeroes": "invalid parameter value: {}",
@@ -28,45 +27,61 @@ _REFUSALS = {
 }
 _NOT_ACCEPTED = rf"(?s)Parameter '(?:.*\.)?({'|'.join(_REFUSALS)})' does not accept value '(.*)'"
 _WITHOUT = {
-    "children": "Number of provided children must be 1 or more",
     "filename": "The 'file' block driver requires a file name",
-    "server": "NBD server address missing",
     "throttle-group": "Please specify a throttle group",
-    "vote-threshold": "Parameter 'vote-threshold' expects a value >= 1",
 }
-_MISSING = rf"Parameter '(?:.*\.)?({'|'.join(_WITHOUT)}|file|image|log|raw|target|test)' is missing"
+_MISSING = rf"Parameter '(?!.*\btarget\.)(?:.*\.)?({'|'.join(_WITHOUT)})' is missing"
 _UNEXPECTED = r"(?s)Parameter '(.*)' is unexpected"
 
 
 def check_given_options(profile: Profile, options: Options) -> None:
     """Check options that do not come as JSON, in the words that QEMU has for them (bdrv_open_driver, block.c).
 
+    Those of backing files are left out: they are completed from the header above, and checked then.
+
     :raises QmpError: they do not fit.
     """
+    options = _without_backing(options)
     try:
-        check_node_options(profile, completed(options))
+        check_node_options(profile, options)
     except QmpError as error:
         if found := re.fullmatch(_NOT_ACCEPTED, error.desc):
             raise QmpError(_REFUSALS[found[1]].format(found[2])) from None
         if found := re.fullmatch(_MISSING, error.desc):
-            raise QmpError(_WITHOUT.get(found[1], f'A block device must be specified for "{found[1]}"')) from None
+            raise QmpError(_WITHOUT[found[1]]) from None
         if found := re.fullmatch(_UNEXPECTED, error.desc):
-            raise _unexpected(completed(options), found[1].split(".")) from None
+            raise _unexpected(options, re.findall(r"[^.[\]]+", found[1])) from None
         raise
+
+
+def _without_backing(value: Any) -> Any:
+    if isinstance(value, dict):
+        given = ((name, item) for name, item in value.items() if name != "backing" or not isinstance(item, dict))
+        return {name: _without_backing(item) for name, item in given}
+    return [_without_backing(item) for item in value] if isinstance(value, list) else value
 
 
 def _unexpected(options: Options, path: list[str]) -> QmpError:
     """The refusal of an option that its driver does not have."""
-    while len(path) > 1 and "driver" in options[path[0]]:
-        options, path = options[path[0]], path[1:]
-    value: Any = reduce(dict.__getitem__, path, options)
-    while isinstance(value, dict) and value:
-        path = [*path, next(iter(value))]
-        value = value[path[-1]]
+    below: Any = options
+    for depth, key in enumerate(path):
+        if isinstance(below, dict) and "driver" in below:
+            options, own = below, path[depth:]
+        below = _member(below, key)
+    path, value = own, below
+    while isinstance(value, dict | list) and value:
+        path = [*path, "0" if isinstance(value, list) else next(iter(value))]
+        value = _member(value, path[-1])
     driver, name = options["driver"], ".".join(path)
-    if driver in _PROTOCOLS:
+    if DRIVERS[driver].protocols:
         return QmpError(f"Block protocol '{driver}' doesn't support the option '{name}'")
+    if path[0] == "file":  # it is a node that was opened before the driver could be asked
+        name = "file"
     return QmpError(f"Block format '{driver}' does not support the option '{name}'")
+
+
+def _member(value: Any, key: str) -> Any:
+    return value[int(key)] if isinstance(value, list) else value[key]
 
 
 def check_node_options(profile: Profile, options: Options) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 
 from qbitsim.drivers.driver import DriverNode, driver
-from qbitsim.drivers.file import BlockdevOptionsFile, FileNode
+from qbitsim.drivers.file import BlockdevOptionsFile, FileNode, without_protocol
 from qbitsim.drivers.options import Options, flag
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.failures import NoRegularFileError, failure_text
@@ -55,6 +55,12 @@ class HostDeviceNode(DriverNode):
             if error.errno != errno.EISDIR or not reads:  # a directory can be read
                 raise QmpError(failure_text("open", filename, error)) from None
         raise QmpError(f"'{cls.driver}' driver requires '{filename}' to be either a character or block device")
+
+    @classmethod
+    def take_filename(cls, name: str, options: Options) -> Mapping[str, str]:
+        """See :func:`.without_protocol`."""
+        options["filename"] = without_protocol(name, cls.driver)
+        return {}
 
     @classmethod
     def check_options(cls, options: Mapping[str, object]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.node import Node
 from qbitsim.drivers.driver import DriverNode, driver
-from qbitsim.drivers.nbd_names import address_of, name_of, options_of, take_server
+from qbitsim.drivers.nbd_names import address_of, check_beside_name, name_of, options_of, take_server
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errors import QmpError
@@ -84,9 +84,11 @@ class NbdNode(DriverNode):
         self._lost_until: int | None = None  # nanoseconds: how long requests wait for the server to come back
 
     @classmethod
-    def parse_filename(cls, name: str) -> Options:
+    def take_filename(cls, name: str, options: Options) -> Mapping[str, str]:
         """See :func:`.options_of`."""
-        return options_of(name)
+        check_beside_name(options)
+        options |= options_of(name)
+        return {}
 
     @classmethod
     def complete_options(cls, options: Options) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.network import Address, InetAddress, UnixAddress
+from qbitsim.qapi.hashorder import qdict_order
 
 if TYPE_CHECKING:
     from qbitsim.drivers.options import Options
@@ -30,8 +31,8 @@ def options_of(name: str) -> Options:
         return _uri_options(name)
     file, found, export = name.partition(_EXPORT)
     if found and not export:
-        return {"driver": "nbd"}
-    options: Options = {"driver": "nbd", **({"export": export} if found else {})}
+        return {}
+    options: Options = {"export": export} if found else {}
     if not file.startswith("nbd:"):
         raise QmpError("File name string for NBD must start with 'nbd:'")
     place = file.removeprefix("nbd:")
@@ -64,7 +65,7 @@ def _uri_options(name: str) -> Options:
     if parts.scheme not in {"nbd", "nbd+tcp", "nbd+unix"}:
         raise invalid
     export, query = unquote(parts.path.removeprefix("/")), parse_qsl(parts.query, keep_blank_values=True)
-    options: Options = {"driver": "nbd", **({"export": export} if export else {})}
+    options: Options = {"export": export} if export else {}
     host = unquote(parts.hostname or "")
     if parts.scheme == "nbd+unix":
         if host or port is not None or [key for key, _ in query] != ["socket"]:
@@ -73,6 +74,18 @@ def _uri_options(name: str) -> Options:
     if not host or query:
         raise invalid
     return {**options, "server": {"type": "inet", "host": host, "port": str(port or DEFAULT_PORT)}}
+
+
+def check_beside_name(options: Options) -> None:
+    """Refuse to say beside a file name what the name says (nbd_has_filename_options_conflict).
+
+    :raises QmpError: naming the option that QEMU comes to first.
+    """
+    server = options.get("server")
+    inside = [f"server.{name}" for name in server] if isinstance(server, dict) else []
+    said = [*(name for name in options if name in {"host", "port", "path", "export"}), *inside]
+    if said:
+        raise QmpError(f"Option '{qdict_order(said)[0]}' cannot be used with a file name")
 
 
 def take_server(options: Options) -> None:

@@ -69,14 +69,15 @@ class NullNode(DriverNode):
         self.faults: Faults | None = None
 
     @classmethod
-    def parse_filename(cls, name: str) -> Options:
+    def take_filename(cls, name: str, options: Options) -> Mapping[str, str]:
         """``null-co://`` and nothing else (null_co_parse_filename).
 
         :raises QmpError: it is something else.
         """
+        del options
         if name != f"{cls.driver}://":
             raise QmpError(f"The only allowed filename for this driver is '{cls.driver}://'")
-        return {"driver": cls.driver}
+        return {}
 
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:

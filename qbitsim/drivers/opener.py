@@ -15,8 +15,10 @@ from qbitsim.block.drive import Drive
 from qbitsim.block.graph import Graph
 from qbitsim.block.node import Node
 from qbitsim.drivers.backing import Backing, backing_of, failed_below
+from qbitsim.drivers.completion import complete, named_file
 from qbitsim.drivers.driver import DRIVERS
-from qbitsim.drivers.filename_options import innermost, json_options, options_for, protocol_options
+from qbitsim.drivers.file import image_below
+from qbitsim.drivers.filename_options import check_texts, innermost
 from qbitsim.drivers.not_emulated import NOT_EMULATED, known_format, other_format
 from qbitsim.drivers.options import Options, check_detect_zeroes, file_options, flag
 from qbitsim.errors import QmpError, UnsupportedError
@@ -29,22 +31,6 @@ from qbitsim.records import record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.profiles import Profile
-
-_CHILDREN = ("file", "image", "raw", "test", "data-file", "target", "children")
-"""The options that are nodes; a backing file is found by its own way."""
-
-
-def _pass_filename_down(node: type[Node], options: Options, *, protocol: bool) -> None:
-    """Let a name that was given to a driver that opens no file mean what is below it."""
-    if "filename" in options and node.is_format and "file" not in options:
-        options["file"] = protocol_options(options.pop("filename"))
-    elif "filename" in options and node.named_child != "file":
-        name = options.pop("filename")
-        below = {"filename": name} if protocol else {"file": protocol_options(name)}
-        given = options.get(node.named_child, {})
-        if not isinstance(given, dict):
-            raise QmpError("Cannot reference an existing block device with additional options or a new filename")
-        options[node.named_child] = {**below, **given}
 
 
 @record(frozen=False, eq=False)
@@ -105,69 +91,33 @@ class Opener:
         node.options = options
         node.refresh_limits()
 
-    def json_options(self, name: str, given: Options) -> Options:
-        """The options that a ``json:`` name stands for beside those that are given (parse_json_protocol, block.c).
+    def complete(self, options: Options, name: str | None = None) -> tuple[Options, bool]:
+        """The options of a node with all that is left out; and whether its format was looked up.
 
-        :raises QmpError: the drivers that they name do not take them, or there is no such file.
+        :param name: the file name that it is opened with.
+        :raises QmpError: as QEMU refuses it.
         """
-        return self._checked(self.probe({**json_options(name), **given})[0])
+        check_texts(options)
+        return complete(options, name, format_of=self.format_of)
 
-    def options_for(self, driver: str, name: str) -> Options:
-        """The options that a file name stands for beside the driver that opens it.
+    def checked(self, options: Options) -> Options:
+        """The options of a node, if its driver and those below take them.
 
-        :raises QmpError: the driver takes no such name, or wants more than that.
+        :raises QmpError: they do not.
         """
-        options = options_for(driver, name)
-        self._fill_drivers(options, protocol=False)
-        found = DRIVERS.get(driver)
-        return options if found is None or found.node.is_format or driver == "file" else self._checked(options)
-
-    def _checked(self, options: Options) -> Options:
         from qbitsim.drivers.given_options import check_given_options  # noqa: PLC0415 - it reads the whole schema
 
         check_given_options(self.profile, options)
         return options
 
-    def probe(self, options: Options) -> tuple[Options, bool]:
-        """The options of ``-drive`` with a driver: without one it is what the file is; and whether that was looked up.
+    def format_of(self, file: Options | str) -> str:
+        """The format of the image in a node, which its options describe, or its name (find_image_format, block.c).
 
-        :raises QmpError: there is no such file.
+        :raises QmpError: there is no such file, or no such node.
         """
-        _take_qapi_names(options)
-        return options, self._fill_drivers(options, protocol=False)
-
-    def _fill_drivers(self, options: Options, *, protocol: bool) -> bool:
-        """Put in the drivers that are left out, here and below (bdrv_open_inherit and bdrv_inherited_options, block.c).
-
-        :param protocol: nothing is probed: a node without a driver is a file.
-        :return: whether the driver of the node itself was looked up in its file.
-        """
-        probed = False
-        if "driver" not in options and protocol:
-            if "filename" in options:
-                options["driver"] = "file"
-        elif "driver" not in options and isinstance(options.get("file"), dict):
-            options["driver"], probed = self.format_of(options["file"]), True
-        driver = DRIVERS.get(options.get("driver", ""))
-        if driver is not None:
-            _pass_filename_down(driver.node, options, protocol=protocol)
-            for name in _CHILDREN:
-                filtered = driver.node.is_filter and name in ("file", "image", "raw")
-                only_files = protocol if filtered else driver.node.is_format
-                children = options.get(name)
-                for child in children if isinstance(children, list) else [children]:
-                    if isinstance(child, dict):
-                        self._fill_drivers(child, protocol=only_files)
-            backing = options.get("backing")
-            if isinstance(backing, dict) and isinstance(backing.get("file"), dict):
-                self._fill_drivers(backing, protocol=False)
-        return probed
-
-    def format_of(self, file: Options) -> str:
-        """The format of the image in a file, which its options describe (find_image_format, block.c).
-
-        :raises QmpError: there is no such file.
-        """
+        if isinstance(file, str):
+            content = image_below(self.graph.lookup(file, file))
+            return "raw" if content is None else content.format
         below = innermost(file)
         driver = DRIVERS.get(below.get("driver", "file"))
         return driver.node.probe(self, below) if driver is not None else "raw"
@@ -179,32 +129,34 @@ class Opener:
 
         :raises QmpError: ``Could not open …`` or another text of QEMU's; nothing has changed then.
         """
-        if filename.startswith("json:"):
-            return self.open(self.json_options(filename, options))
         driver = options.get("driver")
-        if driver is not None and driver in DRIVERS and DRIVERS[driver].protocols:
-            return self.open({**self.options_for(driver, filename), **options})
-        other = other_format(driver) if driver is not None else None
-        if driver is not None and other is None and not known_format(driver):
-            raise QmpError(f"Unknown driver '{driver}'")
-        file = protocol_options(filename)
-        below = innermost(file)
-        if other is not None:
-            if "server" in below:
-                raise UnsupportedError(f"the image format '{driver}' on an NBD server")
-            if "filename" in below:
-                other.refuse(self.image(below["filename"]), filename)
-        if driver is None:
-            merged = {**options, "driver": self.format_of(file)}
-        else:
-            if "filename" in below:
-                self.image_file(below["filename"], auto_read_only=True)
-            merged = options
-        merged = {**merged, "file": file}
-        self._fill_drivers(merged, protocol=False)
-        node = self.open(merged)
-        node.mark_probed(probed=driver is None)
+        is_json = filename.startswith("json:")
+        if driver is not None and not is_json:
+            self._check_format(driver, filename)
+        completed, probed = self.complete(dict(options), filename)
+        if is_json:
+            self.checked(completed)
+        elif driver is not None and "filename" in (below := innermost(completed)):
+            self.image_file(below["filename"], auto_read_only=DRIVERS[driver].node.is_format)
+        node = self.open(completed)
+        node.mark_probed(probed=probed)
         return node
+
+    def _check_format(self, driver: str, filename: str) -> None:
+        """Refuse what is no format of image files, and no protocol either.
+
+        :raises QmpError: with QEMU's text, or an :class:`UnsupportedError`.
+        """
+        other = other_format(driver)
+        if other is None:
+            if not (driver in DRIVERS and DRIVERS[driver].protocols) and not known_format(driver):
+                raise QmpError(f"Unknown driver '{driver}'")
+            return
+        below = innermost(named_file(filename))
+        if "server" in below:
+            raise UnsupportedError(f"the image format '{driver}' on an NBD server")
+        if "filename" in below:
+            other.refuse(self.image(below["filename"]), filename)
 
     def image_file(self, filename: str, *, auto_read_only: bool = False) -> ImageFile:
         """The file of that name.
@@ -316,9 +268,9 @@ class Opener:
         if below is not None and layer.backing is not None:
             if not isinstance(layer.backing.reference, str):
                 below.inherits_from = layer.node
-            self.graph.attach(layer.node, "backing", below)
-            if layer.backing.named:
                 below.mark_probed(probed=layer.backing.probed)
+            self.graph.attach(layer.node, "backing", below)
+            if layer.backing.implicit:
                 layer.node.named_backing = below
 
     # -- the steps of a driver
@@ -399,13 +351,3 @@ class Opener:
             self.register(node, options)
             self.open_child(node, child, options)
         return node
-
-
-def _take_qapi_names(options: Options) -> None:
-    """Give the options of command lines QAPI's names, in all that is below, too."""
-    for value in options.values():
-        if isinstance(value, dict):
-            _take_qapi_names(value)
-    driver = DRIVERS.get(options.get("driver", ""))
-    if driver is not None:
-        driver.node.complete_options(options)

@@ -59,6 +59,7 @@ _SIZES = ("cache-size", "l2-cache-size", "l2-cache-entry-size", "refcount-cache-
     options=BlockdevOptionsQcow2,
     format=True,
     creates=True,
+    children=["file", "data-file"],
     accepts={"encrypt": (), "discard-no-unref": (False,)},
     sizes=_SIZES,
     reopens=[

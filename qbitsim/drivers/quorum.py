@@ -48,6 +48,7 @@ class BlockdevOptionsQuorum(BlockdevOptions):
 @driver(
     "quorum",
     options=BlockdevOptionsQuorum,
+    children=["children"],
     strong=["vote-threshold", "blkverify", "rewrite-corrupted", "read-pattern"],
 )
 class QuorumNode(DriverNode, OwnLengthNode):
@@ -85,6 +86,14 @@ class QuorumNode(DriverNode, OwnLengthNode):
         node.next_child = len(options["children"])
         node.check_lengths()
         return node
+
+    @classmethod
+    def complete_options(cls, options: Options) -> None:
+        """Refuse what makes no quorum before any child is looked at."""
+        if not isinstance(options.get("children"), list):
+            options["children"] = []
+        if isinstance(options.setdefault("vote-threshold", 0), int):
+            check_quorum(options)
 
     @property
     def _nodes(self) -> list[Node]:

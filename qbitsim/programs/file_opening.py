@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from qbitsim.drivers.completion import named_file
 from qbitsim.drivers.drive_options import nested
-from qbitsim.drivers.filename_options import json_options, protocol_options
 from qbitsim.drivers.not_emulated import known_driver, other_format
 from qbitsim.drivers.temporary_overlay import add_temporary_overlay
 from qbitsim.errors import QmpError
@@ -121,7 +121,7 @@ def _opens_file(images: ImageStore, name: str | None, options: Options) -> bool:
     """Whether there is a file of the host to be opened."""
     if name is None:
         return _names_file(options)
-    below = protocol_options(name)
+    below = named_file(name)
     return below["driver"] == "file" and below["filename"] in images
 
 
@@ -150,29 +150,20 @@ def lock_hint(images: ImageStore, name: str, text: str, *, read_only: bool) -> s
 
 
 def _open(world: World, name: str | None, options: Options) -> Node:
-    if name is not None and name.startswith("json:"):
-        options, name = {**options, **json_options(name)}, None
-    elif name is not None and name.startswith(NULL_NAMES):
+    if name is not None and name.startswith(NULL_NAMES):
         protocol = {"driver": name.partition(":")[0]}
         node = _open_options(world, {"driver": "raw", **options, "file": protocol})
         node.mark_probed(probed="driver" not in options)
         return node
-    if name is None:
-        return _open_options(world, options)
-    if "file" in options:
-        return _open_options(world, {**options, "file": {**protocol_options(name), **options["file"]}})
+    if name is None or name.startswith("json:") or "file" in options:
+        return _open_options(world, options, name)
     return world.opener.open_file(name, options)
 
 
-def _open_options(world: World, options: dict[str, Any]) -> Node:
-    if "driver" not in options and "file" not in options:
-        raise QmpError("Must specify either driver or file")
+def _open_options(world: World, options: dict[str, Any], name: str | None = None) -> Node:
     if isinstance(options.get("file"), str):
         world.graph.lookup(options["file"], options["file"])  # which finds nothing, as there are no other nodes
-    options, probed = world.opener.probe(options)
-    from qbitsim.drivers.given_options import check_given_options  # noqa: PLC0415 - who opens by name does not load them
-
-    check_given_options(world.profile, options)
-    node = world.opener.open(options)
+    options, probed = world.opener.complete(options, name)
+    node = world.opener.open(world.opener.checked(options))
     node.mark_probed(probed=probed)
     return node

@@ -436,10 +436,10 @@ def plain_name(store: ImageStore, name: str) -> str:
         return name
     if name.startswith("json:"):
         raise UnsupportedError(f"the file name '{name}'")
-    from qbitsim.drivers.filename_options import protocol_options  # noqa: PLC0415 - loads all drivers
+    from qbitsim.drivers.completion import named_file  # noqa: PLC0415 - loads all drivers
 
     try:
-        options = protocol_options(name)
+        options = named_file(name)
         if options["driver"] == "nbd":
             from qbitsim.qemu_img.remote import add_export  # noqa: PLC0415 - for those who are clients
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.drivers.filename_options import json_options
 from qbitsim.drivers.world import World
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.qemu_img.options import ToolError
@@ -24,7 +23,7 @@ def disk_size(call: Call, name: str, format_name: str | None) -> tuple[int, str]
     options: Options = {"read-only": True} if format_name is None else {"driver": format_name, "read-only": True}
     try:
         if name.startswith("json:"):
-            options, _probed = world.opener.probe({**json_options(name), **options})
+            options, _probed = world.opener.complete(options, name)
             node = world.opener.open(options)
         else:
             node = world.opener.open_file(name, options)

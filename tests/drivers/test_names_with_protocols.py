@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from qbitsim import Machine, QmpError, UnsupportedError
-from qbitsim.drivers.filename_options import protocol_options
+from qbitsim.drivers.completion import named_file
 
 
 def overlay_on(machine: Machine, backing: str, backing_format: str | None = "raw") -> Any:
@@ -67,4 +67,4 @@ def test_a_backing_name_that_cannot_be_opened_is_refused(name: str, text: str) -
 @pytest.mark.parametrize("name", ["ssh:host/disk", "nfs:host/disk"])
 def test_a_protocol_that_is_not_emulated_is_refused_loudly(name: str) -> None:
     with pytest.raises(UnsupportedError):
-        protocol_options(name)
+        named_file(name)

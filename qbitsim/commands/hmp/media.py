@@ -10,7 +10,6 @@ from qbitsim.commands.devices import find_drive
 from qbitsim.commands.drive_interface import INTERFACES
 from qbitsim.commands.hmp.declaration import error_text, execute, hmp
 from qbitsim.drivers.drive_options import nested
-from qbitsim.drivers.given_options import check_given_options
 from qbitsim.errors import QmpError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -108,11 +107,10 @@ def _add_drive(context: Context, given: dict[str, str]) -> str:
 def _add_node(context: Context, given: dict[str, str]) -> None:
     if "node-name" not in given:
         raise QmpError("'node-name' needs to be specified")
-    options = nested(given)
-    if "driver" not in options and "file" not in options:
-        raise QmpError("Must specify either driver or file")
-    check_given_options(context.profile, options)
-    made = nodes.opener(context).open(options)
+    opener = nodes.opener(context)
+    options, probed = opener.complete(nested(given))
+    made = opener.open(opener.checked(options))
+    made.mark_probed(probed=probed)
     made.monitor_owned = True
 
 
