@@ -18,7 +18,7 @@ from qbitsim.block.waiting import WaitingRequests
 from qbitsim.block.walk import depth_first
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
-from qbitsim.light_library import contextmanager
+from qbitsim.light_library import contextmanager, nullcontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,30 +89,29 @@ class Edges(DrainedSections):
             raise
         return edge
 
-    def detach(self, edge: Child, meanwhile: Callable[[], None] | None = None) -> None:
+    def detach(
+        self, edge: Child, meanwhile: Callable[[], None] | None = None, *, keeps_permissions: bool = False
+    ) -> None:
         """Remove an edge; a node that nobody uses any more is closed.
 
         :param meanwhile: what is waiting to happen once all nodes are quiet.
+        :param keeps_permissions: the node goes on needing of those below it what it needed for the parent that it has
+            lost, until they are worked out for some other reason (bdrv_set_backing_hd, block.c, QEMU 10.0).
         """
-        if edge.stays:
-            self._detach(edge)
-            return
-        with self.forced_change():
+        with nullcontext() if edge.stays else self.forced_change():
             if meanwhile is not None:
                 meanwhile()
-            self._detach(edge)
+            self._cut(edge, keeps_permissions=keeps_permissions)
+            self.release(edge.node)
 
-    def _detach(self, edge: Child) -> None:
-        self._cut(edge)
-        self.release(edge.node)
-
-    def _cut(self, edge: Child) -> None:
+    def _cut(self, edge: Child, *, keeps_permissions: bool = False) -> None:
         self.watchers -= edge.watched
         if isinstance(edge.parent, Node):
             _unset_inherits_from(edge.parent, edge)
             edge.parent.children.remove(edge)
         self._unlink(edge)
-        self.refresh_permissions(edge.node)
+        if not keeps_permissions:
+            self.refresh_permissions(edge.node)
 
     def replace_child(self, edge: Child, node: Node) -> None:
         """Let an edge lead to another node; permissions are the caller's to refresh.

@@ -170,7 +170,7 @@ class StreamJob(LoopJob):
     def _set_backing(self, edge: Child, base: Node | None) -> None:
         graph, node = self.jobs.graph, self.node.skip_filters()
         comes_from_node = base is not None and base.comes_from(node)
-        graph.detach(edge)
+        graph.detach(edge, keeps_permissions=True)
         if base is not None:
             graph.attach(node, "backing", base, is_part=True)
             base.inherits_from = node if comes_from_node else base.inherits_from
