@@ -264,6 +264,8 @@ class Qcow2Node(DriverNode):
             self._write_compressed(offset, data)
             return
         unit, written = self.image.cluster_size, self._written.reach
+        if not written:
+            self._written.begin()
         cluster, start = divmod(offset, unit)
         reach = start + len(data)
         if reach > unit or len(written) > MAXIMUM_WRITTEN:
@@ -284,6 +286,7 @@ class Qcow2Node(DriverNode):
                 self._requests.note_tables_in_vain(offset, len(data))
                 raise
         if shared:
+            written.update(dict.fromkeys(shared, unit))
             self._requests.note_replaced(shared)
 
     def _write_compressed(self, offset: int, data: bytes) -> None:
@@ -417,8 +420,12 @@ class Qcow2Node(DriverNode):
             self._requests.ask_for_tables(offset)
         below = None if self.backing is None else self._below
         stored = self._stored_zeroes(offset, length)
+        known = self.image.content.allocation_order()
+        filled = [guest for start, _ in stored if (guest := start // self.cluster_size) not in known]
         self.image.write_zeroes(offset, length, below, self._below_is_zero, unmap=unmap)
         self._requests.note_changed_tables(offset, length)
+        self._written.begin()
+        self._written.reach.update(dict.fromkeys(filled, self.cluster_size))
         for start, stop in stored:
             self._requests.note_written(start, stop)
             if self._notices:

@@ -35,6 +35,10 @@ class WrittenClusters:
         """Whether some slice of the L2 tables is in memory."""
         return bool(self._slices or self.reach)
 
+    def begin(self) -> None:
+        """Let what is stored from now on be new; nothing was written since the file was told last."""
+        self._old = len(self._image.content.allocation_order())
+
     def note(self, offset: int, end: int) -> None:
         """Keep how far each cluster is written."""
         unit = self._image.cluster_size
@@ -58,7 +62,7 @@ class WrittenClusters:
                 end = max(end, place + (unit if cluster in new else reach))
         self.reach.clear()
         self._known = 0
-        self._old = len(self._image.content.allocation_order())
+        self.begin()
         return end
 
     # -- the slices of the L2 tables that writing has brought into memory: the cache holds them in 4 KiB
