@@ -5,7 +5,8 @@ the program and returns the exit status. It is imported when it is started, and 
 
 A start of ``qemu-img`` is mostly the loading of modules. Those that it loads do without :mod:`typing`, a tenth of all
 that it does: ``TYPE_CHECKING = False`` keeps what only type checkers read from being imported, and a type checker
-knows better.
+knows better. A start of ``qemu-system-x86_64`` is to a fifth the loading of :mod:`asyncio`; what that itself uses only
+when something fails is not loaded before.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import sys
 
 from qbitsim.light_library import import_module, suppress
+from qbitsim.programs.late_module import LateModule
 from qbitsim.programs.module_finder import ModuleFinder
 
 TYPE_CHECKING = False
@@ -29,6 +31,10 @@ PROGRAMS = {
     "qemu-system-x86_64": "qemu_system.main",
 }
 """The module of each program."""
+
+
+WANTED_LATE = ("asyncio.sslproto", "inspect", "linecache", "locale", "textwrap")
+"""What :mod:`asyncio` loads and a program as a rule does not use."""
 
 
 def load(name: str) -> Any:
@@ -52,6 +58,7 @@ def start(name: str, release: str) -> NoReturn:
     :param release: what it claims to be, such as ``"10.0"``.
     """
     sys.modules["ssl"] = None  # type: ignore[assignment] # asyncio does without it, as nothing here needs it
+    sys.modules.update((name, LateModule(name)) for name in WANTED_LATE)
     sys.meta_path.insert(0, ModuleFinder())
     program = load(PROGRAMS[name])
     from qbitsim.profiles import profile  # noqa: PLC0415 - behind the finder
