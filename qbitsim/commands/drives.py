@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from functools import cache, reduce
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.names import is_well_formed
 from qbitsim.commands.drive_common import take_common
+from qbitsim.commands.offered import registry_for
 from qbitsim.drivers.drive_options import completed, parse_drive, switch
 from qbitsim.drivers.filename_options import name_options
 from qbitsim.drivers.opener import Opener
@@ -153,9 +154,6 @@ def check_node_options(registry: Registry, options: Options) -> None:
 
     :raises QmpError: they do not fit.
     """
-    (registry if registry.find("blockdev-add") is not None else _newest()).decode("blockdev-add", options)
-
-
-@cache
-def _newest() -> Registry:
-    return Registry(DEFAULT_PROFILE)
+    if registry.find("blockdev-add") is None:
+        registry = registry_for(DEFAULT_PROFILE)
+    registry.decode("blockdev-add", options)
