@@ -16,7 +16,6 @@ import os
 import sys
 
 from qbitsim.light_library import import_module, suppress
-from qbitsim.programs.late_module import LateModule
 from qbitsim.programs.module_finder import ModuleFinder
 
 TYPE_CHECKING = False
@@ -31,7 +30,6 @@ PROGRAMS = {
     "qemu-system-x86_64": "qemu_system.main",
 }
 """The module of each program."""
-
 
 WANTED_LATE = ("asyncio.sslproto", "inspect", "linecache", "locale", "textwrap")
 """What :mod:`asyncio` loads and a program as a rule does not use."""
@@ -58,11 +56,12 @@ def start(name: str, release: str) -> NoReturn:
     :param release: what it claims to be, such as ``"10.0"``.
     """
     sys.modules["ssl"] = None  # type: ignore[assignment] # asyncio does without it, as nothing here needs it
-    sys.modules.update((name, LateModule(name)) for name in WANTED_LATE)
     sys.meta_path.insert(0, ModuleFinder())
-    program = load(PROGRAMS[name])
     from qbitsim.profiles import profile  # noqa: PLC0415 - behind the finder
+    from qbitsim.programs.late_module import LateModule  # noqa: PLC0415
 
+    sys.modules.update((late, LateModule(late)) for late in WANTED_LATE)
+    program = load(PROGRAMS[name])
     status: int = program.main(sys.argv[1:], profile(release))
     for stream in filter(None, (sys.stdout, sys.stderr)):
         with suppress(OSError):

@@ -7,6 +7,9 @@ import subprocess
 import sys
 
 import qbitsim.commands
+import qbitsim.commands.hmp
+from qbitsim.commands.hmp import offered as hmp_offered
+from qbitsim.commands.hmp.declaration import DECLARED
 from qbitsim.commands.offered import COMMANDS, MODULES
 from qbitsim.light_library import import_module
 from qbitsim.qapi.registry import DECLARED_COMMANDS
@@ -36,3 +39,12 @@ def test_what_is_not_asked_for_is_not_loaded() -> None:
     loaded = {*shown.stdout.split()}
     assert asked in loaded
     assert not others & loaded
+
+
+def test_each_module_declares_the_lines_of_the_human_monitor_that_are_listed_and_no_others() -> None:
+    for module in pkgutil.iter_modules(qbitsim.commands.hmp.__path__, "qbitsim.commands.hmp."):
+        import_module(module.name)
+    declared: dict[str, list[str]] = {}
+    for name, found in DECLARED.items():
+        declared.setdefault(found.handler.__module__.rpartition(".")[2], []).append(name)
+    assert declared == hmp_offered.MODULES
