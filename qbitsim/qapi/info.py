@@ -303,12 +303,6 @@ class BlockInfo(_BlockInfo):
     """A device in query-block."""
 
 
-class BlockDirtyBitmapSha256(TypedDict):
-    """What x-debug-block-dirty-bitmap-sha256 returns."""
-
-    sha256: str
-
-
 BlockExportInfo = TypedDict(
     "BlockExportInfo",
     {"id": str, "type": BlockExportType, "node-name": str, "shutting-down": bool},

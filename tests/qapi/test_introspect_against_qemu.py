@@ -14,13 +14,13 @@ from qbitsim.commands.queries import QueryBlock
 from qbitsim.profiles import PROFILES
 from qbitsim.qapi.block import (
     BlockDirtyBitmap,
+    BlockDirtyBitmapSha256,
     BlockExportOptions,
     BlockJobChangeOptions,
     NbdServerOptions,
 )
 from qbitsim.qapi.blockdev import BlockdevOptions
 from qbitsim.qapi.info import (
-    BlockDirtyBitmapSha256,
     BlockExportInfo,
     BlockInfo,
 )
