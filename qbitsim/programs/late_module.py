@@ -18,7 +18,7 @@ class LateModule(ModuleType):
     """Stands in :data:`sys.modules` in place of the one of that name, until somebody wants something of it."""
 
     def __getattr__(self, name: str) -> Any:
-        if sys.modules[self.__name__] is self:
+        if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
         module = import_module(self.__name__)
         self.__dict__.update(module.__dict__)

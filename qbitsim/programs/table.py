@@ -31,7 +31,7 @@ PROGRAMS = {
 }
 """The module of each program."""
 
-WANTED_LATE = ("asyncio.sslproto", "inspect", "linecache", "locale", "textwrap")
+WANTED_LATE = ("asyncio.sslproto", "asyncio.staggered", "inspect", "linecache", "locale", "textwrap")
 """What :mod:`asyncio` loads and a program as a rule does not use."""
 
 
