@@ -1,15 +1,19 @@
 """Tools of the standard library, for modules that programs load at each start.
 
 Theory of operation: :mod:`collections`, :mod:`contextlib`, :mod:`functools`, :mod:`importlib` and :mod:`operator`, with
-what they import in turn, take an eighth of a start of ``qemu-img``, nearly all of it for what is not used here. What
-Python has in C is taken from there. The context managers are no decorators, and none is asynchronous. To a type checker
-all are Python's own.
+what they import in turn, take a fifth of a start of ``qemu-img``, nearly all of it for what is not used here. What
+Python has in C is taken from there. :mod:`array` is in C itself, and registers with the abstract classes, for which it
+would load the whole package around them: it gets them without. The context managers are no decorators, and none is
+asynchronous. To a type checker all are Python's own.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from array import array as array  # noqa: PLC0414
+    from bisect import bisect_left as bisect_left  # noqa: PLC0414
+    from bisect import bisect_right as bisect_right  # noqa: PLC0414
     from collections import deque as deque  # noqa: PLC0414 - what mypy takes for a re-export
     from collections.abc import Mapping as Mapping  # noqa: PLC0414
     from collections.abc import MutableMapping as MutableMapping  # noqa: PLC0414
@@ -19,9 +23,15 @@ if TYPE_CHECKING:
     from functools import lru_cache as lru_cache  # noqa: PLC0414
     from functools import partial as partial  # noqa: PLC0414
     from functools import reduce as reduce  # noqa: PLC0414
+    from heapq import heappop as heappop  # noqa: PLC0414
+    from heapq import heappush as heappush  # noqa: PLC0414
     from importlib import import_module as import_module  # noqa: PLC0414
     from operator import or_ as or_  # noqa: PLC0414
+    from struct import Struct as Struct  # noqa: PLC0414
 else:
+    import _collections_abc
+    from _bisect import bisect_left as bisect_left  # noqa: PLC0414
+    from _bisect import bisect_right as bisect_right  # noqa: PLC0414
     from _collections import deque as deque  # noqa: PLC0414
     from _collections_abc import Mapping as Mapping  # noqa: PLC0414
     from _collections_abc import MutableMapping as MutableMapping  # noqa: PLC0414
@@ -29,7 +39,19 @@ else:
     from _functools import _lru_cache_wrapper
     from _functools import partial as partial  # noqa: PLC0414
     from _functools import reduce as reduce  # noqa: PLC0414
+    from _heapq import heappop as heappop  # noqa: PLC0414
+    from _heapq import heappush as heappush  # noqa: PLC0414
     from _operator import or_ as or_  # noqa: PLC0414
+    from _struct import Struct as Struct  # noqa: PLC0414
+    from sys import modules
+
+    if "collections" in modules:
+        from array import array as array  # noqa: PLC0414
+    else:
+        modules["collections"] = modules["collections.abc"] = _collections_abc
+        from array import array as array  # noqa: PLC0414
+
+        del modules["collections"], modules["collections.abc"]
 
     def lru_cache(maxsize):
         """For a decorator that keeps the last results of a function."""

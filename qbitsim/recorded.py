@@ -11,7 +11,7 @@ def recorded_text(module: str, name: str) -> str:
 
     :param module: the ``__file__`` of the module that reads it.
     """
-    with open(os.path.join(os.path.dirname(module), "recorded", name), encoding="ascii") as file:
+    with open(os.path.join(os.path.dirname(module), "recorded", name), encoding="utf-8") as file:
         return file.read()
 
 

@@ -1,4 +1,4 @@
-"""Makes qbitsim/devices/recorded/RELEASE.json: what a real QEMU says about its types and the properties that they have.
+"""Makes qbitsim/devices/recorded/RELEASE-*.json: what a real QEMU says about its types and their properties.
 
     python tests/record_devices.py 10.0 qemu-system-x86_64
 
@@ -99,17 +99,20 @@ def main(release: str, *qemu: str) -> None:
     names = [each["name"] for each in listed]
     devices, aliases = creatable(qemu)
     recorded = {
-        "types": {each["name"]: each.get("parent", "") for each in listed},
-        "abstract": sorted(each["name"] for each in listed if each.get("abstract")),
-        "creatable": devices,
-        "aliases": aliases,
+        "types": {
+            "types": {each["name"]: each.get("parent", "") for each in listed},
+            "abstract": sorted(each["name"] for each in listed if each.get("abstract")),
+            "creatable": devices,
+            "aliases": aliases,
+        },
         "device-properties": property_lists(qemu, "device-list-properties", names),
         "object-properties": property_lists(qemu, "qom-list-properties", names),
         "instances": instances(qemu, devices),
         "machine-objects": machine_objects(qemu),
     }
     FOLDER.mkdir(exist_ok=True)
-    (FOLDER / f"{release}.json").write_text(lines(recorded) + "\n")
+    for name, told in recorded.items():
+        (FOLDER / f"{release}-{name}.json").write_text(lines(told) + "\n")
 
 
 if __name__ == "__main__":

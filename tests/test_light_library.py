@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -115,3 +117,13 @@ def test_the_last_results_are_kept() -> None:
     doubled.cache_clear()
     assert doubled(1) == 2
     assert asked == [1, 2, 3, 1, 1]
+
+
+def test_arrays_are_loaded_without_the_package_of_abstract_classes_and_are_known_to_it() -> None:
+    program = f"""import sys; sys.path[:0] = {sys.path!r}
+from qbitsim.light_library import array
+print("collections" in sys.modules, "collections.abc" in sys.modules)
+from collections.abc import MutableSequence
+print(isinstance(array("Q"), MutableSequence))"""
+    shown = subprocess.run([sys.executable, "-IS", "-c", program], capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == ["False", "False", "True"]

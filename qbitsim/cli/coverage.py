@@ -124,7 +124,7 @@ def _started(start: JsonValue) -> Iterator[str]:
     for drive in _list(_get(start, "drives")):
         assert isinstance(drive, dict)
         _id, name, options = parse_drive(drive)
-        yield from _drivers({**options, "file": {"driver": "file"}} if name is not None else options)
+        yield from _drivers({**options, "file": {"driver": "file", "filename": name}} if name is not None else options)
 
 
 def _messages(step: dict[str, JsonValue]) -> Iterator[JsonValue]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from qbitsim.cli import coverage, documents
 from qbitsim.cli.coverage import DRIVER, EVERY_DRIVER, Coverage
-from qbitsim.commands.offered import registry_for
+from qbitsim.commands.offered import COMMANDS, registry_for
 from qbitsim.drivers.blkdebug import BlkdebugInjectErrorOptions
 from qbitsim.drivers.driver import DRIVERS, Driver
 from qbitsim.enums import StrEnum
@@ -26,7 +26,7 @@ from qbitsim.profiles import DEFAULT_PROFILE, PROFILES
 from qbitsim.qapi.blockdev import BLOCKDEV_DRIVER, BlockdevOptions
 from qbitsim.qapi.not_emulated import NOT_EMULATED
 from qbitsim.qapi.order import schema_order
-from qbitsim.qapi.registry import DECLARED_COMMANDS, DECLARED_EVENTS, Command, Event, TransactionAction
+from qbitsim.qapi.registry import DECLARED_EVENTS, Command, Event, TransactionAction
 from qbitsim.qapi.schema import ArgInfo, EnumInfo, annotated, struct_info
 from qbitsim.qapi.structs import struct_fields
 from qbitsim.terminal.errors import CliError
@@ -111,8 +111,7 @@ def replaced(document: str, text: str) -> str:
 
 def commands(counted: Coverage) -> list[Row]:
     """The commands in QEMU's order, and then what is an action only."""
-    registry_for(DEFAULT_PROFILE)  # every declaration has been imported now
-    declared = {each.name: each for each in DECLARED_COMMANDS}
+    declared = {name: found[-1] for name, found in COMMANDS.items()}
     ordered = schema_order((name for name, each in declared.items() if each.standalone), DEFAULT_PROFILE)
     actions = [name for name, each in declared.items() if not each.standalone]
     return [_command(declared[name], counted) for name in [*ordered, *actions]]
@@ -164,9 +163,8 @@ def _refused_options(driver: Driver) -> dict[str, str]:
 def refused() -> dict[str, list[str]]:
     """What QEMU has and qbitsim refuses, by kind. Options of drivers are marked where they are listed."""
     newest = registry_for(DEFAULT_PROFILE)
-    declared = {each.name for each in DECLARED_COMMANDS}
     kinds = {
-        "the command": sorted(name for name in NOT_EMULATED if name not in declared),
+        "the command": sorted(name for name in NOT_EMULATED if name not in COMMANDS),
         BLOCKDEV_DRIVER.noun: sorted(BLOCKDEV_DRIVER.not_declared),
     }
     for cls in _enumerations(each.arguments for each in newest.commands()):

@@ -7,8 +7,7 @@ from qbitsim.block.bitmap import DirtyBitmap, check_granularity
 from qbitsim.commands.context import Context, find_bitmap, find_node
 from qbitsim.errors import QmpError
 from qbitsim.jsontypes import Json
-from qbitsim.qapi.block import BlockDirtyBitmapOrStr
-from qbitsim.qapi.info import BlockDirtyBitmapSha256
+from qbitsim.qapi.block import BlockDirtyBitmapOrStr, BlockDirtyBitmapSha256
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import UInt32, arg
 from qbitsim.qapi.structs import struct

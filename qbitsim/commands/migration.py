@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.jsontypes import Json
-from qbitsim.migration.addresses import Program, of_channels, parse_uri
+from qbitsim.migration.addresses import Program, parse_uri
+from qbitsim.migration.channels import of_channels
+from qbitsim.qapi.events import MigrationStatus
 from qbitsim.qapi.migration import (
     MigrateSetParameters,
     MigrationCapability,
@@ -19,7 +21,6 @@ from qbitsim.qapi.migration import (
     MigrationInfo,
     MigrationParameters,
     MigrationStats,
-    MigrationStatus,
 )
 from qbitsim.qapi.registry import command
 from qbitsim.qapi.schema import arg

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from qbitsim.qapi.registry import CONTROL_COMMANDS, DECLARED_COMMANDS, Registry
+from qbitsim.commands.offered import COMMANDS
+from qbitsim.qapi.lazy import Lazy
+from qbitsim.qapi.registry import CONTROL_COMMANDS, Registry
 
 if TYPE_CHECKING:
     from qbitsim.profiles import Profile
@@ -20,4 +22,5 @@ def controlled_registry_for(profile: Profile) -> Registry:
     from qbitsim.control import why as control_why  # noqa: PLC0415 - few machines have them
 
     assert all((control, control_disks, control_faults, control_why)), "importing them has declared their commands"
-    return Registry(profile, [*DECLARED_COMMANDS, *CONTROL_COMMANDS])
+    every = Lazy((*COMMANDS, *CONTROL_COMMANDS), lambda name: CONTROL_COMMANDS.get(name) or COMMANDS[name])
+    return Registry(profile, every)

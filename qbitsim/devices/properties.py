@@ -1,13 +1,13 @@
 """What a device can be told: its properties, as a release describes them, and the values that they take.
 
 The descriptions are those that QEMU 7.2, 10.0 and 11.1 (x86_64) gave to device-list-properties and qom-list-properties,
-kept in a file for each release, which is read when it is asked for.
+kept in files for each release, which are read when they are asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.errors import QmpError, UnsupportedError
@@ -85,32 +85,57 @@ def _range(run: tuple[int, int]) -> str:
 
 
 class Descriptions:
-    """What a release says of its types and their properties.
+    """What a release says of its types and their properties."""
 
-    :ivar types: the name of every type -> that of its parent, empty for a root; in QEMU's order.
-    :ivar abstract: the types of which there are no objects.
-    :ivar creatable: the devices that clients can make.
-    :ivar aliases: other names of such devices -> their own.
-    :ivar device_properties: type -> what device-list-properties says of it.
-    :ivar object_properties: type -> what qom-list-properties says of it.
-    :ivar instances: type -> what qom-list says of a device of it, as far as one could be made.
-    :ivar machine_objects: kind of machine -> what qom-list says of ``/machine``.
-    """
+    def __init__(self, release: str) -> None:
+        self._release = release
 
-    __slots__ = (
-        *("abstract", "aliases", "creatable", "device_properties", "instances", "machine_objects"),
-        *("object_properties", "types"),
-    )
+    @cached_property
+    def _types(self) -> Json:
+        types: Json = recorded_json(__file__, f"{self._release}-types.json")
+        return types
 
-    def __init__(self, recorded: Json) -> None:
-        self.types: dict[str, str] = recorded["types"]
-        self.abstract = frozenset(recorded["abstract"])
-        self.creatable = frozenset(recorded["creatable"])
-        self.aliases: dict[str, str] = recorded["aliases"]
-        self.device_properties = PropertyLists(recorded["device-properties"])
-        self.object_properties = PropertyLists(recorded["object-properties"])
-        self.instances = PropertyLists(recorded["instances"])
-        self.machine_objects = PropertyLists(recorded["machine-objects"])
+    @cached_property
+    def types(self) -> dict[str, str]:
+        """The name of every type -> that of its parent, empty for a root; in QEMU's order."""
+        types: dict[str, str] = self._types["types"]
+        return types
+
+    @cached_property
+    def abstract(self) -> frozenset[str]:
+        """The types of which there are no objects."""
+        return frozenset(self._types["abstract"])
+
+    @cached_property
+    def creatable(self) -> frozenset[str]:
+        """The devices that clients can make."""
+        return frozenset(self._types["creatable"])
+
+    @cached_property
+    def aliases(self) -> dict[str, str]:
+        """Other names of such devices -> their own."""
+        aliases: dict[str, str] = self._types["aliases"]
+        return aliases
+
+    @cached_property
+    def device_properties(self) -> PropertyLists:
+        """Type -> what device-list-properties says of it."""
+        return PropertyLists(recorded_json(__file__, f"{self._release}-device-properties.json"))
+
+    @cached_property
+    def object_properties(self) -> PropertyLists:
+        """Type -> what qom-list-properties says of it."""
+        return PropertyLists(recorded_json(__file__, f"{self._release}-object-properties.json"))
+
+    @cached_property
+    def instances(self) -> PropertyLists:
+        """Type -> what qom-list says of a device of it, as far as one could be made."""
+        return PropertyLists(recorded_json(__file__, f"{self._release}-instances.json"))
+
+    @cached_property
+    def machine_objects(self) -> PropertyLists:
+        """Kind of machine -> what qom-list says of ``/machine``."""
+        return PropertyLists(recorded_json(__file__, f"{self._release}-machine-objects.json"))
 
     def ancestors(self, name: str) -> list[str]:
         """The type itself, its parent, and so on."""
@@ -146,12 +171,12 @@ def descriptions(profile: Profile) -> Descriptions:
     """
     if profile.recorded_answers is None:
         raise UnsupportedError(f"the devices of QEMU {profile.name}")
-    return _read(profile.recorded_answers)
+    return _descriptions(profile.recorded_answers)
 
 
 @cache
-def _read(release: str) -> Descriptions:
-    return Descriptions(recorded_json(__file__, f"{release}.json"))
+def _descriptions(release: str) -> Descriptions:
+    return Descriptions(release)
 
 
 def parse(name: str, kind: str, given: Any, *, from_json: bool) -> Any:

@@ -18,10 +18,9 @@ Callbacks are bound methods, never closures, so that a whole machine can be copi
 
 from __future__ import annotations
 
-import heapq
 from itertools import takewhile
 
-from qbitsim.light_library import deque
+from qbitsim.light_library import deque, heappop, heappush
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -146,7 +145,7 @@ class Scheduler:
         """Let a task be due in ``delay`` nanoseconds."""
         self._sequence += 1
         task = Task(self.now + delay, self._sequence, callback, label)
-        heapq.heappush(self._timers, task)
+        heappush(self._timers, task)
         return task
 
     def bottom_half(self, callback: Callable[[], None]) -> None:
@@ -293,7 +292,7 @@ class Scheduler:
     def next_deadline(self) -> int | None:
         """The instant of the next timer, or None."""
         while self._timers and not self._timers[0].pending:
-            heapq.heappop(self._timers)
+            heappop(self._timers)
         return self._timers[0].when if self._timers else None
 
     def move_clock(self, when: int) -> None:
@@ -315,7 +314,7 @@ class Scheduler:
     def _collect(self) -> None:
         """Move timers that are due to the ready queue and drop cancelled tasks."""
         while self._timers and self._timers[0].when <= self.now:
-            task = heapq.heappop(self._timers)
+            task = heappop(self._timers)
             if task.pending:
                 self._ready.append(task)
         ready = self._ready

@@ -11,11 +11,11 @@ import errno
 import fcntl
 import os
 import stat
-import struct
 
 from qbitsim.files.failures import NoRegularFileError, io_error
 from qbitsim.files.fdsets import PREFIX
 from qbitsim.files.permissions import NAMES
+from qbitsim.light_library import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ LOCK_USED = 100
 LOCK_NOT_SHARED = 200
 
 _KEEP_SIZE, _PUNCH_HOLE, _ZERO_RANGE = 0x01, 0x02, 0x10  # modes of fallocate(2)
-_FLOCK = struct.Struct("hhqqi4x")  # struct flock with 64-bit offsets
+_FLOCK = Struct("hhqqi4x")  # struct flock with 64-bit offsets
 _COPIED_AT_ONCE = 1 << 20  # bytes
 _FARTHEST = (1 << 63) - 1  # where a file can reach
 

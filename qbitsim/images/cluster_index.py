@@ -6,7 +6,7 @@ nearly linear sort.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from qbitsim.light_library import bisect_left
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

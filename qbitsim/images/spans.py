@@ -7,7 +7,7 @@ set of all clusters of a 1 PiB disk is a list of two numbers.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from qbitsim.light_library import bisect_left, bisect_right
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,22 +6,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.network import Address, InetAddress, UnixAddress
-from qbitsim.qapi.migration import (
-    FileMigrationArgs,
-    InetSocket,
-    MigrationChannelType,
-    MigrationExecCommand,
-    MigrationRdma,
-    MigrationSocket,
-    UnixSocket,
-)
 from qbitsim.records import record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from qbitsim.profiles import Profile
-    from qbitsim.qapi.migration import MigrationAddress, MigrationChannel, SocketAddress
+    from qbitsim.qapi.migration import SocketAddress
 
 
 @record
@@ -39,12 +28,13 @@ class Program:
 
 Place: TypeAlias = Address | Program
 
-_OTHERS = {
+NOT_EMULATED = {
     "rdma:": "a migration over RDMA",
     "vsock:": "a migration over a socket of type 'vsock'",
     "fd:": "a migration over a descriptor that a client handed over",
     "file:": "a migration to or from a file",
 }
+"""Protocols of QEMU that are refused, and what is refused."""
 
 
 def parse_uri(uri: str, profile: Profile) -> Place:
@@ -62,8 +52,8 @@ def parse_uri(uri: str, profile: Profile) -> Place:
         return _parse_inet(rest)
     if colon and protocol == "exec":
         return Program(("/bin/sh", "-c", rest))
-    if protocol + colon in _OTHERS and (protocol != "file" or profile.migration_to_files):
-        raise UnsupportedError(_OTHERS[protocol + colon])
+    if protocol + colon in NOT_EMULATED and (protocol != "file" or profile.migration_to_files):
+        raise UnsupportedError(NOT_EMULATED[protocol + colon])
     if profile.migration_names_protocol:
         raise QmpError(f"unknown migration protocol: {uri}")
     raise QmpError("Parameter 'uri' expects a valid migration protocol")
@@ -76,39 +66,6 @@ def _parse_inet(text: str) -> InetAddress:
     if not colon or not port:
         raise QmpError(f"error parsing address '{text}'")
     return InetAddress(host.removeprefix("[").removesuffix("]"), port)
-
-
-def of_channels(channels: Sequence[MigrationChannel]) -> Place:
-    """The place of the one channel (qmp_migrate, migration/migration.c, QEMU 10.0).
-
-    :raises QmpError: there is none, or more than one.
-    :raises UnsupportedError: it is neither a plain socket nor a program.
-    """
-    main = [each for each in channels if each.channel_type is MigrationChannelType.MAIN]
-    if len(main) > 1:
-        raise QmpError("Channel list has more than one main entry")
-    if not main:
-        raise QmpError("Channel list has no main entry")
-    if len(channels) > 1:
-        raise UnsupportedError("a migration with a channel 'cpr'")
-    return _of_address(main[0].addr)
-
-
-def _of_address(address: MigrationAddress) -> Place:
-    match address:
-        case MigrationSocket(socket=UnixSocket() as unix):
-            return UnixAddress(unix.path, bool(unix.abstract), unix.tight is not False)
-        case MigrationSocket(socket=InetSocket() as inet):
-            return InetAddress(inet.host, inet.port)
-        case MigrationExecCommand():
-            if not address.args:
-                raise QmpError("Failed to execute child process: there is no command")  # QEMU dies of it
-            return Program(tuple(address.args))
-        case MigrationRdma():
-            raise UnsupportedError(_OTHERS["rdma:"])
-        case FileMigrationArgs():
-            raise UnsupportedError(_OTHERS["file:"])
-    raise UnsupportedError("a migration over a socket that is neither of UNIX nor of TCP")
 
 
 def as_json(address: Address) -> dict[str, object]:

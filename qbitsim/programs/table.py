@@ -5,7 +5,8 @@ the program and returns the exit status. It is imported when it is started, and 
 
 A start of ``qemu-img`` is mostly the loading of modules. Those that it loads do without :mod:`typing`, a tenth of all
 that it does: ``TYPE_CHECKING = False`` keeps what only type checkers read from being imported, and a type checker
-knows better.
+knows better. A start of ``qemu-system-x86_64`` is to a fifth the loading of :mod:`asyncio`; what that itself uses only
+when something fails is not loaded before.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ PROGRAMS = {
 }
 """The module of each program."""
 
+WANTED_LATE = ("asyncio.sslproto", "asyncio.staggered", "inspect", "linecache", "locale", "textwrap")
+"""What :mod:`asyncio` loads and a program as a rule does not use."""
+
 
 def load(name: str) -> Any:
     """A module of this folder, with all that it imports.
@@ -53,9 +57,11 @@ def start(name: str, release: str) -> NoReturn:
     """
     sys.modules["ssl"] = None  # type: ignore[assignment] # asyncio does without it, as nothing here needs it
     sys.meta_path.insert(0, ModuleFinder())
-    program = load(PROGRAMS[name])
     from qbitsim.profiles import profile  # noqa: PLC0415 - behind the finder
+    from qbitsim.programs.late_module import LateModule  # noqa: PLC0415
 
+    sys.modules.update((late, LateModule(late)) for late in WANTED_LATE)
+    program = load(PROGRAMS[name])
     status: int = program.main(sys.argv[1:], profile(release))
     for stream in filter(None, (sys.stdout, sys.stderr)):
         with suppress(OSError):

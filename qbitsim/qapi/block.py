@@ -21,6 +21,7 @@ from qbitsim.qapi.schema import (
     union,
 )
 from qbitsim.qapi.structs import struct
+from qbitsim.qapi.typed_dicts import TypedDict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,12 @@ class BlockDirtyBitmap:
 
     node: str
     name: str
+
+
+class BlockDirtyBitmapSha256(TypedDict):
+    """What x-debug-block-dirty-bitmap-sha256 returns."""
+
+    sha256: str
 
 
 BlockDirtyBitmapOrStr: TypeAlias = Annotated[str | BlockDirtyBitmap, Alternate("BlockDirtyBitmapOrStr")]

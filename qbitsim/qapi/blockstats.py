@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Annotated, NotRequired
 
 from qbitsim.qapi.blockdev import BlockdevDriver
-from qbitsim.qapi.registry import declare_event
 from qbitsim.qapi.schema import UInt64, arg, branch, note, union
 from qbitsim.qapi.structs import struct
 from qbitsim.qapi.typed_dicts import TypedDict
@@ -140,11 +139,3 @@ class BlockSetWriteThreshold:
 
     node_name: str
     write_threshold: UInt64
-
-
-BlockWriteThreshold = TypedDict(
-    "BlockWriteThreshold", {"node-name": str, "amount-exceeded": int, "write-threshold": int}
-)
-"""Data of BLOCK_WRITE_THRESHOLD."""
-
-declare_event("BLOCK_WRITE_THRESHOLD", BlockWriteThreshold, since="2.3")

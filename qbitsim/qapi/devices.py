@@ -1,7 +1,4 @@
-"""Devices of the guest: what their commands are given, and what their events say (qapi/qdev.json, qapi/qom.json).
-
-The events of media and of requests that fail are in qapi/block.json and qapi/block-core.json.
-"""
+"""Devices of the guest: what their commands are given (qapi/qdev.json, qapi/qom.json; qapi/block.json for media)."""
 
 from __future__ import annotations
 
@@ -9,8 +6,7 @@ from typing import Annotated, Any, NotRequired
 
 from qbitsim.enums import StrEnum
 from qbitsim.jsontypes import JsonObject
-from qbitsim.qapi.migration import StrOrNull
-from qbitsim.qapi.registry import declare_event
+from qbitsim.qapi.common import StrOrNull
 from qbitsim.qapi.schema import arg, note, open_ended
 from qbitsim.qapi.structs import struct
 from qbitsim.qapi.typed_dicts import TypedDict
@@ -164,48 +160,3 @@ class BlockdevChangeMedium:
     format: str | None = None
     force: bool | None = arg(since="7.1")
     read_only_mode: BlockdevChangeReadOnlyMode | None = None
-
-
-class DeviceDeleted(TypedDict):
-    """Data of DEVICE_DELETED."""
-
-    device: NotRequired[str]
-    path: str
-
-
-DeviceTrayMoved = TypedDict("DeviceTrayMoved", {"device": str, "id": str, "tray-open": bool})
-"""Data of DEVICE_TRAY_MOVED."""
-
-
-class IoOperationType(StrEnum):
-    """What failed."""
-
-    READ = "read"
-    WRITE = "write"
-
-
-class BlockErrorAction(StrEnum):
-    """What was done about it."""
-
-    IGNORE = "ignore"
-    REPORT = "report"
-    STOP = "stop"
-
-
-BlockIOError = TypedDict(
-    "BlockIOError",
-    {
-        "qom-path": Annotated[NotRequired[str], note(since="9.2", required=True)],
-        "device": str,
-        "node-name": NotRequired[str],
-        "operation": IoOperationType,
-        "action": BlockErrorAction,
-        "nospace": NotRequired[bool],
-        "reason": str,
-    },
-)
-"""Data of BLOCK_IO_ERROR: a request of the guest failed."""
-
-declare_event("DEVICE_DELETED", DeviceDeleted, since="1.5")
-declare_event("DEVICE_TRAY_MOVED", DeviceTrayMoved, since="1.1")
-declare_event("BLOCK_IO_ERROR", BlockIOError, since="0.13")

@@ -12,7 +12,6 @@ from qbitsim.enums import StrEnum
 from qbitsim.qapi.block import BlockExportType
 from qbitsim.qapi.blockdev import BlockdevDetectZeroesOptions
 from qbitsim.qapi.job import BlockDeviceIoStatus
-from qbitsim.qapi.registry import declare_event
 from qbitsim.qapi.schema import branch, enum_values, moved_last, note, union
 from qbitsim.qapi.typed_dicts import TypedDict
 
@@ -304,23 +303,8 @@ class BlockInfo(_BlockInfo):
     """A device in query-block."""
 
 
-class BlockDirtyBitmapSha256(TypedDict):
-    """What x-debug-block-dirty-bitmap-sha256 returns."""
-
-    sha256: str
-
-
 BlockExportInfo = TypedDict(
     "BlockExportInfo",
     {"id": str, "type": BlockExportType, "node-name": str, "shutting-down": bool},
 )
 """An export in query-block-exports."""
-
-
-class BlockExportDeleted(TypedDict):
-    """Data of BLOCK_EXPORT_DELETED."""
-
-    id: str
-
-
-declare_event("BLOCK_EXPORT_DELETED", BlockExportDeleted, since="5.2")

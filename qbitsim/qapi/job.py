@@ -1,4 +1,4 @@
-"""What queries about jobs return and what events about jobs say (qapi/job.json, qapi/block-core.json)."""
+"""What queries about jobs return (qapi/job.json, qapi/block-core.json)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Annotated, NotRequired
 
 from qbitsim.enums import StrEnum
 from qbitsim.qapi.block import JobType
-from qbitsim.qapi.registry import declare_event
 from qbitsim.qapi.schema import branch, note, union
 from qbitsim.qapi.typed_dicts import TypedDict
 
@@ -79,64 +78,3 @@ _MirrorOnly = TypedDict("_MirrorOnly", {"actively-synced": bool})
 @branch(BlockJobInfo, JobType.MIRROR)
 class BlockJobInfoMirror(BlockJobInfo, _MirrorOnly):
     """A mirror in query-block-jobs, since 8.2."""
-
-
-class JobStatusChange(TypedDict):
-    """Data of JOB_STATUS_CHANGE."""
-
-    id: str
-    status: JobStatus
-
-
-class BlockJobEnded(TypedDict):
-    """Data of BLOCK_JOB_CANCELLED and BLOCK_JOB_READY; ``len`` and ``offset`` in bytes."""
-
-    type: JobType
-    device: str
-    len: int
-    offset: int
-    speed: int
-
-
-class BlockJobCompleted(BlockJobEnded):
-    """Data of BLOCK_JOB_COMPLETED."""
-
-    error: NotRequired[str]
-
-
-class IoOperationType(StrEnum):
-    """On which side of a job an error happened."""
-
-    READ = "read"
-    WRITE = "write"
-
-
-class BlockErrorAction(StrEnum):
-    """What was done about an error."""
-
-    IGNORE = "ignore"
-    REPORT = "report"
-    STOP = "stop"
-
-
-class BlockJobError(TypedDict):
-    """Data of BLOCK_JOB_ERROR."""
-
-    device: str
-    operation: IoOperationType
-    action: BlockErrorAction
-
-
-class BlockJobPending(TypedDict):
-    """Data of BLOCK_JOB_PENDING."""
-
-    type: JobType
-    id: str
-
-
-declare_event("JOB_STATUS_CHANGE", JobStatusChange, since="3.0")
-declare_event("BLOCK_JOB_COMPLETED", BlockJobCompleted, since="1.1")
-declare_event("BLOCK_JOB_CANCELLED", BlockJobEnded, since="1.1")
-declare_event("BLOCK_JOB_ERROR", BlockJobError, since="1.3")
-declare_event("BLOCK_JOB_READY", BlockJobEnded, since="1.3")
-declare_event("BLOCK_JOB_PENDING", BlockJobPending, since="2.12")

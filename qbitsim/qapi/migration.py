@@ -5,15 +5,14 @@ Sizes are in bytes, rates in bytes per second, times in milliseconds unless a me
 
 from __future__ import annotations
 
-from typing import Annotated, NotRequired, TypeAlias
+from typing import Annotated, NotRequired
 
 from qbitsim.enums import StrEnum
 from qbitsim.qapi.block import InetSocketAddress, SocketAddressType, UnixSocketAddress, VsockSocketAddress
-from qbitsim.qapi.registry import declare_event
+from qbitsim.qapi.common import StrOrNull
+from qbitsim.qapi.events import MigrationStatus
 from qbitsim.qapi.schema import (
-    Alternate,
     Feature,
-    QNull,
     Size,
     UInt8,
     UInt32,
@@ -125,10 +124,6 @@ class BitmapMigrationNodeAlias:
     bitmaps: list[BitmapMigrationBitmapAlias]
 
 
-StrOrNull: TypeAlias = Annotated[str | QNull, Alternate("StrOrNull")]
-"""A text; null stands for the empty one."""
-
-
 @struct
 class MigrateSetParameters:
     """Parameters of a migration, which keep their values where nothing is given."""
@@ -213,31 +208,6 @@ MigrationParameters = TypedDict(
     },
 )
 """The parameters with their values."""
-
-
-@enum_values(
-    since={"postcopy-recover-setup": "9.1", "postcopy-device": "10.2", "failing": "11.0"},
-)
-class MigrationStatus(StrEnum):
-    """How far a migration has come."""
-
-    NONE = "none"
-    SETUP = "setup"
-    CANCELLING = "cancelling"
-    CANCELLED = "cancelled"
-    ACTIVE = "active"
-    POSTCOPY_DEVICE = "postcopy-device"
-    POSTCOPY_ACTIVE = "postcopy-active"
-    POSTCOPY_PAUSED = "postcopy-paused"
-    POSTCOPY_RECOVER_SETUP = "postcopy-recover-setup"
-    POSTCOPY_RECOVER = "postcopy-recover"
-    COMPLETED = "completed"
-    FAILING = "failing"
-    FAILED = "failed"
-    COLO = "colo"
-    PRE_SWITCHOVER = "pre-switchover"
-    DEVICE = "device"
-    WAIT_UNPLUG = "wait-unplug"
 
 
 MigrationStats = TypedDict(
@@ -420,16 +390,3 @@ MigrationInfo = TypedDict(
     },
 )
 """A migration: an empty object as long as there was none."""
-
-
-class MigrationChange(TypedDict):
-    """Data of MIGRATION."""
-
-    status: MigrationStatus
-
-
-MigrationPass = TypedDict("MigrationPass", {"pass": int})
-"""Data of MIGRATION_PASS; passes are counted from 1."""
-
-declare_event("MIGRATION", MigrationChange, since="2.4")
-declare_event("MIGRATION_PASS", MigrationPass, since="2.6")

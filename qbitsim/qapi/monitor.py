@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, NotRequired
 
 from qbitsim.enums import StrEnum
-from qbitsim.qapi.registry import declare_event
 from qbitsim.qapi.schema import Feature, branch, note, union
 from qbitsim.qapi.structs import struct
 from qbitsim.qapi.typed_dicts import TypedDict
@@ -116,43 +115,6 @@ class StatusInfo(TypedDict):
     running: bool
     singlestep: Annotated[NotRequired[bool], note(until="9.0", required=True)]
     status: RunState
-
-
-class ShutdownCause(StrEnum):
-    """Why the machine shuts down."""
-
-    NONE = "none"
-    HOST_ERROR = "host-error"
-    HOST_QMP_QUIT = "host-qmp-quit"
-    HOST_QMP_SYSTEM_RESET = "host-qmp-system-reset"
-    HOST_SIGNAL = "host-signal"
-    HOST_UI = "host-ui"
-    GUEST_SHUTDOWN = "guest-shutdown"
-    GUEST_RESET = "guest-reset"
-    GUEST_PANIC = "guest-panic"
-    SUBSYSTEM_RESET = "subsystem-reset"
-    SNAPSHOT_LOAD = "snapshot-load"
-
-
-class Shutdown(TypedDict):
-    """Data of SHUTDOWN."""
-
-    guest: Annotated[NotRequired[bool], note(since="2.10", required=True)]
-    reason: Annotated[NotRequired[ShutdownCause], note(since="4.0", required=True)]
-
-
-class Reset(TypedDict):
-    """Data of RESET."""
-
-    guest: Annotated[NotRequired[bool], note(since="2.10", required=True)]
-    reason: Annotated[NotRequired[ShutdownCause], note(since="4.0", required=True)]
-
-
-declare_event("SHUTDOWN", Shutdown, since="0.12")
-declare_event("POWERDOWN", since="0.12")
-declare_event("RESET", Reset, since="0.12")
-declare_event("STOP", since="0.12")
-declare_event("RESUME", since="0.12")
 
 
 class SchemaMetaType(StrEnum):

@@ -1,15 +1,18 @@
 """Commands and events: what is declared, and what one profile offers of it.
 
 Theory of operation: a command is one function. :func:`command` puts it, its argument class
-and its properties into a table when its module is imported. A :class:`Registry` is that table
+and its properties into a table when its module is imported. A :class:`Registry` is such a table
 as one QEMU release sees it; dispatch, membership in the ``transaction`` union,
-``query-commands``, introspection and the reference table are all derived from it.
+``query-commands``, introspection and the reference table are all derived from it. It asks for a
+command when it is wanted, and for all when all are, so that a table may import their modules then.
 
 The registry does not know what a handler's context is; it never calls a handler.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from qbitsim.errors import QmpError, UnsupportedError
@@ -22,7 +25,7 @@ from qbitsim.qapi.structs import struct
 from qbitsim.records import record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from qbitsim.jsontypes import JsonObject, JsonValue
     from qbitsim.profiles import Profile
@@ -81,8 +84,10 @@ class Event:
     features: tuple[FeatureLike, ...]
 
 
-DECLARED_COMMANDS: list[Command] = []
-CONTROL_COMMANDS: list[Command] = []
+DECLARED_COMMANDS: dict[str, list[Command]] = {}
+"""By name: those of one name are for different releases."""
+
+CONTROL_COMMANDS: dict[str, list[Command]] = {}
 """Commands of qbitsim's own; machines that may be controlled over QMP have them."""
 
 DECLARED_EVENTS: list[Event] = []
@@ -117,7 +122,7 @@ def command(
     """
 
     def declare(handler: Callable[[_C, _A], _R]) -> Callable[[_C, _A], _R]:
-        (CONTROL_COMMANDS if control else DECLARED_COMMANDS).append(
+        (CONTROL_COMMANDS if control else DECLARED_COMMANDS).setdefault(name, []).append(
             Command(
                 name=name,
                 handler=handler,
@@ -162,7 +167,7 @@ class Registry:
     """The commands and events of one profile.
 
     :param profile: decides what is offered.
-    :param commands: declared commands; all that are declared by now if not given.
+    :param commands: declared commands by name; those that are declared by now if not given.
     :param events: declared events, likewise.
     :param program: the names of all commands and events of a program that has others than the system emulator, in the
         order of its query-qmp-schema.
@@ -171,7 +176,7 @@ class Registry:
     def __init__(
         self,
         profile: Profile,
-        commands: Iterable[Command] | None = None,
+        commands: Mapping[str, Sequence[Command]] | None = None,
         events: Iterable[Event] | None = None,
         *,
         program: Sequence[str] | None = None,
@@ -180,23 +185,15 @@ class Registry:
         self._program = program
         self._decoders = Decoders(profile)
         self._bound: dict[str, Decoder] = {}
-        offered = [
-            each
-            for each in (DECLARED_COMMANDS if commands is None else commands)
-            if profile.offers(each.since, each.until)
-        ]
-        commands_by_name = _by_name(each for each in offered if each.standalone and self._has(each.name))
-        actions_by_name = _by_name(each for each in offered if each.action and profile.offers(each.action_since))
-        self._commands = {name: commands_by_name[name] for name in self.ordered(commands_by_name)}
-        self._actions = {name: actions_by_name[name] for name in action_order(actions_by_name)}
-        self._by_arguments = _by_arguments(offered)
-        self._controlled = any(name.startswith(PREFIX) for name in self._commands)
+        self._declared = DECLARED_COMMANDS if commands is None else commands
+        self._offered = Lazy(self._declared, self._of_this_release)
+        self._controlled = any(name.startswith(PREFIX) for name in self._declared)
         self.events = {
             each.name: each
             for each in (DECLARED_EVENTS if events is None else events)
             if profile.offers(each.since, each.until) and self._has(each.name)
         }
-        self._decoders.shapes.define(TransactionAction, self._transaction_action())
+        self._decoders.shapes.define(TransactionAction, self._transaction_action)
 
     def __deepcopy__(self, memo: dict[int, object]) -> Registry:
         """Itself: one serves all machines."""
@@ -211,6 +208,37 @@ class Registry:
         """Whether the program may have a command or event of that name."""
         return self._program is None or name in self._program
 
+    def _of_this_release(self, name: str) -> Command | None:
+        """The command or action of that name that the profile has."""
+        found = [each for each in self._declared[name] if self.profile.offers(each.since, each.until)]
+        assert len(found) < 2, f"{name} is declared twice"
+        return found[0] if found else None
+
+    def _command(self, name: str) -> Command | None:
+        """The command of that name."""
+        found = self._offered.get(name)
+        return found if found is not None and found.standalone and self._has(name) else None
+
+    @cached_property
+    def _commands(self) -> dict[str, Command]:
+        """All commands in the order of query-qmp-schema."""
+        found = {name: each for name in self._declared if (each := self._command(name)) is not None}
+        return {name: found[name] for name in self.ordered(found)}
+
+    @cached_property
+    def _actions(self) -> dict[str, Command]:
+        """All actions in QEMU's order."""
+        every = (each for each in self._offered.values() if each is not None and each.action)
+        found = {each.name: each for each in every if self.profile.offers(each.action_since)}
+        return {name: found[name] for name in action_order(found)}
+
+    @cached_property
+    def _by_arguments(self) -> dict[type, Command]:
+        """All by argument class, without the classes that several share."""
+        classes = [(each.arguments, each) for each in self._offered.values() if each is not None]
+        counts = Counter(cls for cls, _ in classes)
+        return {cls: each for cls, each in classes if cls is not None and counts[cls] == 1}
+
     def ordered(self, names: Iterable[str]) -> list[str]:
         """Names of commands and events in the order of query-qmp-schema."""
         if self._program is None:
@@ -223,7 +251,7 @@ class Registry:
         :raises UnsupportedError: QEMU has it and qbitsim does not.
         :raises QmpError: it is one of qbitsim's own, and those are not allowed.
         """
-        found = self._commands.get(name)
+        found = self._command(name)
         if found is None and name.startswith(PREFIX) and not self._controlled:
             raise QmpError(f"The command {name} is qbitsim's own: it needs --control, or Machine(control=True)")
         if found is None and self._has(name) and name in NOT_EMULATED and self.profile.offers(*NOT_EMULATED[name]):
@@ -292,25 +320,3 @@ def _build_action(attributes: dict[str, Any]) -> TransactionAction:
 @record
 class _NoArguments:
     """The arguments of a command that takes none."""
-
-
-def _by_name(commands: Iterable[Command]) -> dict[str, Command]:
-    table: dict[str, Command] = {}
-    for each in commands:
-        assert each.name not in table, f"{each.name} is declared twice"
-        table[each.name] = each
-    return table
-
-
-def _by_arguments(commands: Iterable[Command]) -> dict[type, Command]:
-    """Commands by argument class, without the classes that several commands share."""
-    table: dict[type, Command] = {}
-    shared = set()
-    for each in commands:
-        if each.arguments is not None:
-            if each.arguments in table:
-                shared.add(each.arguments)
-            table[each.arguments] = each
-    for cls in shared:
-        del table[cls]
-    return table

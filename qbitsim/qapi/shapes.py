@@ -140,12 +140,13 @@ class Shapes:
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
         self._by_class: dict[type, Shape] = {}
+        self._made: dict[type, Callable[[], Shape]] = {}
         self._of_texts: dict[Enumeration, EnumShape] = {}
 
-    def define(self, cls: type, shape: Shape) -> None:
-        """Makes ``shape`` stand for ``cls``, whose annotations are then never read."""
+    def define(self, cls: type, make: Callable[[], Shape]) -> None:
+        """Lets ``make`` give the shape of ``cls``, whose annotations are then never read."""
         assert cls not in self._by_class, cls
-        self._by_class[cls] = shape
+        self._made[cls] = make
 
     def of(self, annotation: object) -> Shape:
         """The shape of an annotation as ``typing.get_type_hints(..., include_extras=True)`` gives it."""
@@ -158,6 +159,8 @@ class Shapes:
             return ArrayShape(self.of(typing.get_args(annotation)[0]))
         assert isinstance(annotation, type), f"{annotation!r} cannot be declared"
         shape = self._by_class.get(annotation)
+        if shape is None and annotation in self._made:
+            shape = self._by_class[annotation] = self._made[annotation]()
         if shape is None:
             shape = self._enumeration(annotation) if issubclass(annotation, StrEnum) else self._object(annotation)
         return shape

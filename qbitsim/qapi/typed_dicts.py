@@ -7,8 +7,7 @@ as they are written, behind those of its bases. To a type checker it is Python's
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypedDict as TypedDict  # noqa: PLC0414 - what mypy takes for a re-export
     from typing import is_typeddict as is_typeddict  # noqa: PLC0414

@@ -5,9 +5,8 @@ The exit status is 0 for the same content, 1 for another one, 2 if an image cann
 
 from __future__ import annotations
 
-from array import array
-
 from qbitsim.images.chain import Chain, read_chain
+from qbitsim.light_library import array
 from qbitsim.qemu_img.files import Call, check_cache, contents, open_image
 from qbitsim.qemu_img.map import Extent, status_runs
 from qbitsim.qemu_img.options import ToolError

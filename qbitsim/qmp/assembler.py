@@ -17,8 +17,8 @@ reported then. An exceeded limit is followed by the same skipping; before, the n
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum, auto
 
+from qbitsim.enums import StrEnum
 from qbitsim.errors import QmpError
 from qbitsim.jsontypes import JsonObject, JsonValue
 from qbitsim.qapi.text import decode_replacing, unquote
@@ -35,15 +35,15 @@ _UINT64_END = 1 << 64
 _UINT64_DIGITS = 20
 
 
-class _Expect(Enum):
+class _Expect(StrEnum):
     """What the grammar wants next."""
 
-    VALUE = auto()
-    VALUE_OR_CLOSE = auto()  # just inside a bracket
-    KEY = auto()
-    KEY_OR_CLOSE = auto()  # just inside a brace
-    COLON = auto()
-    COMMA_OR_CLOSE = auto()
+    VALUE = "value"
+    VALUE_OR_CLOSE = "value or close"  # just inside a bracket
+    KEY = "key"
+    KEY_OR_CLOSE = "key or close"  # just inside a brace
+    COLON = "colon"
+    COMMA_OR_CLOSE = "comma or close"
 
 
 # how an offence is worded, and how if it is told at once

@@ -23,13 +23,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from enum import Enum
+
+from qbitsim.enums import StrEnum
 
 MAX_TOKEN_BYTES = 64 << 20
 """A token that grows beyond this is cut and reported (json-lexer.c MAX_TOKEN_SIZE)."""
 
 
-class Kind(Enum):
+class Kind(StrEnum):
     """What a token is. The values of the structural ones are their text."""
 
     OPEN_OBJECT = "{"

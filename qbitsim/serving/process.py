@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError
@@ -46,16 +45,12 @@ def on_ending_signal(act: Callable[[str], object]) -> None:
 
 def idle_threads(count: int) -> list[int]:
     """Threads that do nothing until the process ends, in place of the guest's; the host's numbers of them."""
-    numbers: SimpleQueue[int] = SimpleQueue()
-    for _ in range(count):
-        threading.Thread(target=_idle, args=(numbers,), daemon=True).start()
-    return [numbers.get() for _ in range(count)]
-
-
-def _idle(numbers: SimpleQueue[int]) -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    numbers.put(threading.get_native_id())
-    threading.Event().wait()
+    threads = [threading.Thread(target=threading.Event().wait, daemon=True) for _ in range(count)]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # that of the threads
+    for each in threads:
+        each.start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return [each.native_id or 0 for each in threads]  # which they have as soon as they are started
 
 
 def _wait_for_signal(act: Callable[[str], object]) -> None:

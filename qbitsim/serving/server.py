@@ -23,10 +23,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from qbitsim.enums import StrEnum
 from qbitsim.qmp.human_session import HumanSession
 from qbitsim.qmp.session import Backend, Lives, Session
 from qbitsim.serving.chardev import connect, standard_input_and_output
@@ -116,7 +116,7 @@ class MonitorSession(Protocol):
         """What else the client may read now."""
 
 
-class Monitor(Enum):
+class Monitor(StrEnum):
     """How a monitor talks."""
 
     QMP = "control"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qbitsim.commands.offered import registry_for
-from qbitsim.profiles import DEFAULT_PROFILE
-from qbitsim.qapi.registry import DECLARED_COMMANDS
+from qbitsim.commands.offered import COMMANDS
 from qbitsim.shell.schema import Member, Schema
 
 
@@ -56,5 +54,4 @@ def _members(schema: Schema, type_name: str, indent: str) -> Iterator[str]:
 
 def _since() -> dict[str, str]:
     """Since which release the commands exist that qbitsim declares."""
-    assert registry_for(DEFAULT_PROFILE), "making it has declared them"
-    return {command.name: command.since for command in DECLARED_COMMANDS if command.since is not None}
+    return {name: since for name, found in COMMANDS.items() if (since := found[-1].since) is not None}

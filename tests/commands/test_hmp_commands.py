@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qbitsim.commands.hmp.declaration import COMMANDS
+from qbitsim.commands.hmp.offered import COMMANDS
 from qbitsim.commands.hmp.sizes import read_size
 from qbitsim.errors import UnsupportedError
 from qbitsim.machine.machine import Machine

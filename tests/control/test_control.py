@@ -48,7 +48,7 @@ def refused(machine, name, /, **arguments):
 @pytest.mark.parametrize("release", PROFILES)
 def test_only_a_machine_with_control_lists_them_behind_those_of_qemu(release):
     machine = Machine(release, control=True)
-    own = [each.name for each in CONTROL_COMMANDS]
+    own = [*CONTROL_COMMANDS]
     plain = registry_for(PROFILES[release]).names()
     controlled = [each["name"] for each in machine.execute("query-commands", {})]
     assert controlled[: len(plain)] == plain
@@ -60,7 +60,7 @@ def test_only_a_machine_with_control_lists_them_behind_those_of_qemu(release):
 @pytest.mark.parametrize("release", [name for name in PROFILES if name != "2.5"])
 def test_the_schema_lists_them_too(release):
     schema = Machine(release, control=True).qmp("query-qmp-schema")
-    assert {each.name for each in CONTROL_COMMANDS} <= {each["name"] for each in schema}
+    assert CONTROL_COMMANDS.keys() <= {each["name"] for each in schema}
 
 
 def test_any_other_machine_says_how_to_get_them():

@@ -86,6 +86,9 @@ def cpu(argv: list[str]) -> float:
     return min(found)
 
 
+BARE_MACHINE = ("-machine", "none", "-nodefaults", "-display", "none", "-qmp", "stdio")
+
+
 def test_starting_is_quick(folder: Path) -> None:
     """At most seven times as long as it takes to start an interpreter as scripts do, and to do nothing."""
     bare = cpu([sys.executable, "-IS", "-c", ""])
@@ -98,7 +101,7 @@ def test_nothing_is_imported_that_create_does_not_use(folder: Path) -> None:
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "qbitsim.qemu_img.run" in imported
     unwanted = {"argparse", "asyncio", "dataclasses", "enum", "inspect", "json", "re", "site", "socket", "typing"}
-    unwanted |= {"contextlib", "functools", "importlib", "warnings"}
+    unwanted |= {"bisect", "collections", "contextlib", "functools", "heapq", "importlib", "struct", "warnings"}
     folders = {"bits", "block", "commands", "drivers", "jobs", "machine", "qapi", "qmp"}
     assert not imported & (unwanted | {f"qbitsim.{each}" for each in folders})
 
@@ -109,7 +112,8 @@ def test_nothing_is_imported_that_reading_a_disk_does_not_use(folder: Path) -> N
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "qbitsim.qemu_io.run" in imported
     unwanted = {"argparse", "asyncio", "ctypes", "dataclasses", "datetime", "enum", "inspect", "json", "pathlib"}
-    unwanted |= {"bitarray", "contextlib", "functools", "importlib", "re", "socket", "typing", "warnings"}
+    unwanted |= {"bisect", "bitarray", "collections", "contextlib", "functools", "heapq", "importlib", "re", "socket"}
+    unwanted |= {"struct", "typing", "warnings"}
     folders = {"bits", "commands", "copying", "jobs", "machine", "nbd", "qemu_img", "qmp"}
     assert not imported & (unwanted | {f"qbitsim.{each}" for each in folders})
 
@@ -121,6 +125,18 @@ def test_help_is_given_without_a_machine(folder: Path) -> None:
     assert "qbitsim.programs.qemu_system.plan" in imported
     unwanted = {"commands.offered", "drivers", "images", "jobs", "machine", "serving"}
     assert not imported & ({"asyncio", "socket"} | {f"qbitsim.{each}" for each in unwanted})
+
+
+def test_a_machine_that_ends_at_once_loads_no_more_commands_than_it_was_given(folder: Path) -> None:
+    argv = [sys.executable, "-IS", "-X", "importtime", folder / "qemu-system-x86_64", *BARE_MACHINE]
+    talk = '{"execute": "qmp_capabilities"}{"execute": "quit"}'
+    done = subprocess.run(argv, input=talk, capture_output=True, check=True, text=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "qbitsim.commands.monitor" in imported
+    unwanted = {"ast", "asyncio.sslproto", "inspect", "linecache", "locale", "qbitsim.qapi.info", "tokenize"}
+    assert not imported & (
+        unwanted | {f"qbitsim.commands.{each}" for each in ("backups", "jobs", "mirrors", "queries")}
+    )
 
 
 def test_output_that_nobody_reads_is_lost_without_a_word(folder: Path) -> None:

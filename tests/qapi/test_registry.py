@@ -37,7 +37,7 @@ class Nothing:
 @pytest.fixture
 def declared(monkeypatch):
     """A table of commands of our own."""
-    table = []
+    table = {}
     monkeypatch.setattr(module, "DECLARED_COMMANDS", table)
 
     @command("transaction", Transaction)
@@ -175,7 +175,7 @@ def test_an_instance_tells_its_command(declared):
 def test_no_name_is_declared_twice(declared):
     command("transaction", Transaction)(print)
     with pytest.raises(AssertionError, match=r"^transaction is declared twice"):
-        Registry(QEMU_10_0)
+        Registry(QEMU_10_0).names()
 
 
 def test_a_name_can_be_declared_for_different_releases(declared):

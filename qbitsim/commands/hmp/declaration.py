@@ -72,18 +72,19 @@ def error_text(context: Context, error: QmpError, *, reports: bool) -> str:
     return f"{'' if bare else 'Error: '}{error.desc}\n{error.hint}"
 
 
-COMMANDS: dict[str, HmpCommand] = {}
-"""What is declared, by name."""
+DECLARED: dict[str, HmpCommand] = {}
+"""What is declared by now, by name."""
 
-ALIASES: dict[str, str] = {}
+ALIASES = {"?": "help", "s": "stop", "c": "cont", "q": "quit"}
 """Alias -> name."""
+
+_ALIASES_BY_NAME = {name: alias for alias, name in ALIASES.items()}
 
 
 def hmp(
     name: str,
     arguments: str = "",
     *,
-    alias: str = "",
     params: str = "",
     help: str,  # noqa: A002
     reports: bool = False,
@@ -95,10 +96,8 @@ def hmp(
     """
 
     def declare(handler: Handler) -> Handler:
-        if alias:
-            ALIASES[alias] = name
-        shown = name.removeprefix("info ") + (f"|{alias}" if alias else "")
-        COMMANDS[name] = HmpCommand(
+        shown = name.removeprefix("info ") + (f"|{_ALIASES_BY_NAME[name]}" if name in _ALIASES_BY_NAME else "")
+        DECLARED[name] = HmpCommand(
             name=name,
             shown=shown,
             arguments=arguments,
@@ -107,7 +106,7 @@ def hmp(
             reports=reports,
             handler=handler,
             fact=fact,
-            before=COMMANDS[name] if fact is not None else None,
+            before=DECLARED[name] if fact is not None else None,
         )
         return handler
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from qbitsim.commands.devices import find_by_device
 from qbitsim.commands.drive_common import WRITETHROUGH
 from qbitsim.commands.hmp.declaration import hmp
-from qbitsim.commands.reopen import reopen_with
 from qbitsim.drivers.drive_options import nested
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
@@ -155,6 +154,8 @@ class GuestIo:
         write_cache = request.cache not in WRITETHROUGH if request.cache else drive.write_cache
         if write_cache != drive.write_cache and drive.device is not None:
             raise QmpError("Cannot change cache.writeback: Device attached")
+        from qbitsim.commands.reopen import reopen_with  # noqa: PLC0415 - most lines read or write
+
         reopen_with(self._machine.graph, drive.node, nested(dict(request.options)), self._machine.profile)
         drive.write_cache = write_cache
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from qbitsim.commands.hmp.declaration import ALIASES, COMMANDS, hmp
+from qbitsim.commands.hmp.declaration import ALIASES, hmp
 from qbitsim.commands.hmp.line import StringError, split_hmp
+from qbitsim.commands.hmp.offered import COMMANDS
 from qbitsim.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def info(context: Context, *, item: str | None = None) -> str:
     return "".join(f"info {name} {params} -- {text}\n" for name, params, text in sorted(topics))
 
 
-@hmp("help", "name:S?", alias="?", params="[cmd]", help="show the help")
+@hmp("help", "name:S?", params="[cmd]", help="show the help")
 def help_(context: Context, *, name: str | None = None) -> str:
     """What a command takes and does."""
     try:

@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from qbitsim.commands.context import Context
 
 
-@hmp("stop", alias="s", help="stop emulation")
+@hmp("stop", help="stop emulation")
 def stop(context: Context) -> None:
     """Stop the guest."""
     execute(context, monitor.stop)
 
 
-@hmp("cont", alias="c", help="resume emulation")
+@hmp("cont", help="resume emulation")
 def cont(context: Context) -> None:
     """Let the guest run."""
     execute(context, monitor.cont)
 
 
-@hmp("quit", alias="q", help="quit the emulator")
+@hmp("quit", help="quit the emulator")
 def quit_(context: Context) -> None:
     """End the machine cleanly."""
     execute(context, monitor.quit_)

@@ -9,7 +9,7 @@ from qbitsim.commands.hmp.declaration import execute, hmp
 from qbitsim.commands.migration import Migrate, MigrateContinue, MigrateIncoming
 from qbitsim.errors import QmpError
 from qbitsim.migration.addresses import describe
-from qbitsim.qapi.migration import MigrationStatus
+from qbitsim.qapi.events import MigrationStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,22 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.commands.hmp import (
-    block_info,
-    block_jobs,
-    commit,
-    devices,
-    exports,
-    guest_io,
-    listing,
-    machine,
-    media,
-    migration,
-    savevm,
-    snapshots,
-)
-from qbitsim.commands.hmp.declaration import ALIASES, COMMANDS, error_text
+from qbitsim.commands.hmp.declaration import ALIASES, error_text
 from qbitsim.commands.hmp.line import ArgumentsError, is_blank, read_arguments, read_name
+from qbitsim.commands.hmp.offered import COMMANDS
 from qbitsim.errors import QmpError, UnsupportedError, WouldWaitError
 
 if TYPE_CHECKING:
@@ -28,22 +15,6 @@ if TYPE_CHECKING:
     from qbitsim.commands.context import Context
     from qbitsim.commands.hmp.declaration import HmpCommand
     from qbitsim.commands.hmp.line import Arguments
-
-DECLARING = (
-    block_info,
-    block_jobs,
-    commit,
-    devices,
-    exports,
-    guest_io,
-    listing,
-    machine,
-    media,
-    migration,
-    savevm,
-    snapshots,
-)
-"""The modules that declare commands."""
 
 _ALIASES = ALIASES | {"p": "print"}
 

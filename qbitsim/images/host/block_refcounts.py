@@ -6,13 +6,13 @@ What has changed since it was written is known, so that counts can grow in the f
 from __future__ import annotations
 
 import errno
-from array import array
 
 from qbitsim.files.failures import io_error, step
 from qbitsim.images.host.table_cache import TableCache
 from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.refcounts import Refcounts
 from qbitsim.images.spans import Spans
+from qbitsim.light_library import array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

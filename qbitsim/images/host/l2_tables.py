@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import sys
-from array import array
 
 from qbitsim.files.failures import io_error
 from qbitsim.images.content import Kind
@@ -22,7 +21,7 @@ from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.structures import COMPRESSED, COPIED, OFFSET_MASK, ZERO
 from qbitsim.images.qcow2.tables import Packed, Tables, packed_span
-from qbitsim.light_library import MutableMapping, or_, reduce
+from qbitsim.light_library import MutableMapping, array, or_, reduce
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ until it was written, which is up to its user: :attr:`TableCache.is_crowded` say
 
 from __future__ import annotations
 
-from array import array
+from qbitsim.light_library import array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

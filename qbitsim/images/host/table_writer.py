@@ -6,8 +6,6 @@ it stops half-way, the file has leaked clusters at worst.
 
 from __future__ import annotations
 
-from array import array
-
 from qbitsim.images.host.block_refcounts import BlockRefcounts
 from qbitsim.images.host.write_order import WriteOrder
 from qbitsim.images.qcow2 import rendering, structures
@@ -15,7 +13,7 @@ from qbitsim.images.qcow2.allocator import TABLE_ENTRY
 from qbitsim.images.qcow2.image import is_cached
 from qbitsim.images.qcow2.structures import COMPRESSED, COPIED, OFFSET_MASK, with_refcounts
 from qbitsim.images.spans import Spans
-from qbitsim.light_library import contextmanager, suppress
+from qbitsim.light_library import array, contextmanager, suppress
 from qbitsim.sizes import SECTOR
 
 TYPE_CHECKING = False

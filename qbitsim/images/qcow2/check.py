@@ -7,8 +7,6 @@ the COPIED flags of the active tables are compared with these. Nothing is writte
 
 from __future__ import annotations
 
-from array import array
-
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.qcow2 import structures
 from qbitsim.images.qcow2.metadata import (
@@ -24,6 +22,7 @@ from qbitsim.images.qcow2.rebuilding import RebuiltRefcounts
 from qbitsim.images.qcow2.references import References
 from qbitsim.images.qcow2.structures import COPIED, OFFSET_MASK, SnapshotEntry
 from qbitsim.images.qcow2.table_reader import read_bitmaps
+from qbitsim.light_library import array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,10 +6,9 @@ offsets and lengths are in bytes unless a name says otherwise.
 
 from __future__ import annotations
 
-import struct
 import sys
-from array import array
 
+from qbitsim.light_library import Struct, array
 from qbitsim.records import record
 
 TYPE_CHECKING = False
@@ -53,14 +52,14 @@ DIRTY_TRACKING = 1
 COMPRESSED_SECTOR = 512
 """The unit in which an L2 entry says how long compressed data are."""
 
-_HEADER = struct.Struct(">IIQIIQIIQQIIQ")
-_VERSION_3 = struct.Struct(">QQQII")
-_EXTENSION = struct.Struct(">II")
-_BITMAPS_EXTENSION = struct.Struct(">IIQQ")
-_SNAPSHOT = struct.Struct(">QIHHIIQII")
-_SNAPSHOT_EXTRA = struct.Struct(">QQQ")
-_BITMAP = struct.Struct(">QIIBBHI")
-_FEATURE = struct.Struct(">BB46s")
+_HEADER = Struct(">IIQIIQIIQQIIQ")
+_VERSION_3 = Struct(">QQQII")
+_EXTENSION = Struct(">II")
+_BITMAPS_EXTENSION = Struct(">IIQQ")
+_SNAPSHOT = Struct(">QIHHIIQII")
+_SNAPSHOT_EXTRA = Struct(">QQQ")
+_BITMAP = Struct(">QIIBBHI")
+_FEATURE = Struct(">BB46s")
 _NO_ICOUNT = (1 << 64) - 1
 
 SNAPSHOT_FIXED = _SNAPSHOT.size
@@ -295,6 +294,11 @@ def unpack_table(data: bytes) -> array[int]:
     return values
 
 
+def up_to_last(table: array[int]) -> array[int]:
+    """The entries of a table up to the last that is not 0, found without looking at each."""
+    return table[: -(-len(table.tobytes().rstrip(b"\0")) // table.itemsize)]
+
+
 def compressed_entry(offset: int, length: int, cluster_bits: int) -> int:
     """The L2 entry of *length* bytes of compressed data at *offset*."""
     sectors = (offset + length - 1) // COMPRESSED_SECTOR - offset // COMPRESSED_SECTOR
@@ -412,7 +416,7 @@ def unpack_snapshot(fixed: bytes, extra: bytes, texts: bytes) -> SnapshotEntry:
     """
     l1_offset, l1_entries, id_length, _, seconds, nanoseconds, clock, vm_state_size, length = _SNAPSHOT.unpack(fixed)
     whole = len(extra) // 8
-    known = struct.unpack(f">{min(whole, 3)}Q", extra[: min(whole, 3) * 8])
+    known = Struct(f">{min(whole, 3)}Q").unpack(extra[: min(whole, 3) * 8])
     return SnapshotEntry(
         l1_offset=l1_offset,
         l1_entries=l1_entries,

@@ -176,9 +176,7 @@ def look_up_refcounts(file: ByteFile, metadata: Metadata) -> Allocator:
 def _blocks(metadata: Metadata) -> dict[int, int]:
     """The refcount blocks: number -> cluster."""
     unit, blocks = metadata.cluster_size, dict[int, int]()
-    for number, entry in enumerate(metadata.refcount_table):
-        if not entry:
-            continue  # most of them
+    for number, entry in enumerate(structures.up_to_last(metadata.refcount_table)):
         place = entry & structures.BLOCK_OFFSET_MASK
         if place % unit:
             raise QmpError(f"Refblock offset {place:#x} unaligned (reftable index: {number:#x})")

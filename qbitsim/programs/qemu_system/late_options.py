@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from qbitsim.commands.recorded_answers import recorded
 from qbitsim.devices.properties import descriptions
 from qbitsim.errors import QmpError
 from qbitsim.programs.option_text import check_value
@@ -50,6 +49,8 @@ def set_value(text: str, groups: Mapping[str, OptionGroup], profile: Profile) ->
     found = re.fullmatch(_SET, text)
     if found is None:
         raise QmpError(f'can\'t parse: "{text}"')
+    from qbitsim.commands.recorded_answers import recorded  # noqa: PLC0415 - few change an option
+
     name = found["group"]
     if name in _NO_GROUPS:
         raise QmpError(f"-set is not supported with {name}")

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 from qbitsim.commands.context import Context
 from qbitsim.commands.devices import device_tree
 from qbitsim.commands.drive_interface import check_place
-from qbitsim.commands.furniture import add_network
-from qbitsim.commands.machine_snapshots import load_snapshot, writable_disks
 from qbitsim.engine.transaction import Transaction
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.machine.boot import add_default_drive, add_plugged_drive, plug_board_drives, plug_virtio_drive
@@ -180,6 +178,8 @@ class Startup:
         """Go back to a snapshot of the machine before it runs: ``-loadvm``."""
         if self._plan.loaded is None:
             return
+        from qbitsim.commands.machine_snapshots import load_snapshot, writable_disks  # noqa: PLC0415 - few have one
+
         try:
             with Transaction() as transaction:
                 context = Context(self.machine, transaction)
@@ -216,6 +216,8 @@ class Startup:
             raise StartError(message(error)) from None
 
     def _add_network(self, asked: Asked) -> None:
+        from qbitsim.commands.furniture import add_network  # noqa: PLC0415 - few have one
+
         add_network(self.machine, str(asked.value["id"]), str(asked.value.get("type")))
 
     # -- disks

@@ -5,20 +5,20 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from qbitsim.commands import objects, offered
+from qbitsim.commands import objects
 from qbitsim.commands.context import Context
+from qbitsim.commands.offered import COMMANDS
 from qbitsim.errors import QmpError
 from qbitsim.machine.talking import TalkingMachine
 from qbitsim.programs.storage_daemon.recorded_answers import answers
+from qbitsim.qapi.lazy import Lazy
 from qbitsim.qapi.objects import ObjectOptions
-from qbitsim.qapi.registry import DECLARED_COMMANDS, Registry
+from qbitsim.qapi.registry import Command, Registry
 from qbitsim.records import changed
 
 if TYPE_CHECKING:
     from qbitsim.images.store import ImageStore
     from qbitsim.profiles import Profile
-
-assert offered.MODULES, "importing them has declared their commands"
 
 
 class StorageDaemon(TalkingMachine):
@@ -37,8 +37,14 @@ class StorageDaemon(TalkingMachine):
 @cache
 def daemon_registry_for(profile: Profile) -> Registry:
     """Those of that profile."""
-    commands = [changed(each, handler=object_add) if each.name == "object-add" else each for each in DECLARED_COMMANDS]
-    return Registry(profile, commands, program=answers(profile)["schema"])
+    return Registry(profile, Lazy(COMMANDS, _commands), program=answers(profile)["schema"])
+
+
+def _commands(name: str) -> list[Command]:
+    """Those of that name: the system emulator's, but for one."""
+    if name == "object-add":
+        return [changed(each, handler=object_add) for each in COMMANDS[name]]
+    return COMMANDS[name]
 
 
 def object_add(context: Context, args: ObjectOptions) -> None:
