@@ -87,6 +87,16 @@ def test_a_driver_is_found(options: dict[str, str], found: Any) -> None:
             {"driver": "quorum", "vote-threshold": "1", "children.0.driver": "null-co", "children.0.nosuch": "1"},
             "Block protocol 'null-co' doesn't support the option 'nosuch'",
         ),
+        ({"driver": "quorum", "children.0": "x", "children.2": "y"}, "Option children is not a valid array"),
+        ({"driver": "quorum", "vote-threshold": "1"}, "Number of provided children must be 1 or more"),
+        ({"driver": "throttle", "file": "q"}, "Please specify a throttle group"),
+        ({"driver": "throttle"}, 'A block device must be specified for "file"'),
+        ({"driver": "host_device"}, "The 'host_device' block driver requires a file name"),
+        ({"file.driver": "file"}, "The 'file' block driver requires a file name"),
+        (
+            {"driver": "copy-before-write", "file": "q", "target.driver": "file"},
+            "Parameter 'target.filename' is missing",
+        ),
         ({"file": "q", "file.filename": "r"}, "Can't specify 'file' and 'filename' options at the same time"),
         ({"driver": "raw", "file": "q", "backing.driver": "raw"}, "Driver doesn't support backing files"),
         (
