@@ -48,6 +48,8 @@ def machine_with_images() -> Machine:
             },
             ["quorum", ["qcow2", "file"], "null-co"],
         ),
+        ({"file.driver": "copy-on-read", "file": "q"}, ["qcow2", ["copy-on-read", "file"]]),
+        ({"file.driver": "raw", "file.file.filename": "r"}, ["raw", ["raw", "file"]]),
         ({"driver": "qcow2", "file": "q", "backing.file.filename": "r"}, ["qcow2", "file", ["raw", "file"]]),
         ({"file": "o", "backing.driver": "raw"}, ["qcow2", "file", ["raw", "file"]]),
         ({"file": "o", "backing.driver": "blkdebug"}, ["qcow2", "file", ["blkdebug", "file"]]),
@@ -91,6 +93,15 @@ def test_a_driver_is_found(options: dict[str, str], found: Any) -> None:
         ({"driver": "quorum", "vote-threshold": "1"}, "Number of provided children must be 1 or more"),
         ({"driver": "throttle", "file": "q"}, "Please specify a throttle group"),
         ({"driver": "throttle"}, 'A block device must be specified for "file"'),
+        ({"driver.x": "1", "file": "q"}, "Invalid parameter type for 'driver', expected: string"),
+        (
+            {"file": "q", "file.driver": "qcow2"},
+            "qbitsim does not emulate an image of unknown format in a 'qcow2' node",
+        ),
+        (
+            {"file.driver": "raw", "file.offset": "512", "file.file.filename": "r"},
+            "qbitsim does not emulate an image of unknown format in a 'raw' node",
+        ),
         ({"driver": "host_device"}, "The 'host_device' block driver requires a file name"),
         ({"file.driver": "file"}, "The 'file' block driver requires a file name"),
         (
