@@ -124,7 +124,9 @@ def _started(start: JsonValue) -> Iterator[str]:
     for drive in _list(_get(start, "drives")):
         assert isinstance(drive, dict)
         _id, name, options = parse_drive(drive)
-        yield from _drivers({**options, "file": {"driver": "file", "filename": name}} if name is not None else options)
+        if name is not None:
+            options["file"] = {"driver": "file", "filename": name, **options.get("file", {})}
+        yield from _drivers(options)
 
 
 def _messages(step: dict[str, JsonValue]) -> Iterator[JsonValue]:

@@ -55,21 +55,20 @@ def complete(
         names = _taken_by_protocol(driver, options, name)
     elif name is not None:
         names = {"file": name}
-    if driver is not None:
-        driver.node.complete_options(options)
-    children = () if driver is None else driver.children
-    for child in children if driver is not None and driver.protocols else dict.fromkeys(("file", *children)):
-        _complete_child(options, child, names, format_of)
-        if child in children and child not in options and child not in _OPTIONAL:
-            raise QmpError(f'A block device must be specified for "{child}"')
-    if driver is not None:
-        return options, False
-    if not isinstance(options.get("file"), dict | str):
-        raise QmpError("Must specify either driver or file")
-    if format_of is None:
-        return options, False
-    options["driver"] = format_of(options["file"])
-    return options, True
+    if driver is None or not driver.protocols:
+        _complete_child(driver, options, "file", names, format_of)
+    if driver is None:
+        if not isinstance(options.get("file"), dict | str):
+            raise QmpError("Must specify either driver or file")
+        if format_of is None:
+            return options, False
+        options["driver"] = format_of(options["file"])
+        return options, True
+    driver.node.complete_options(options)
+    for child in driver.children:
+        if child != "file":
+            _complete_child(driver, options, child, names, format_of)
+    return options, False
 
 
 def named_file(name: str) -> Options:
@@ -121,7 +120,9 @@ def _taken_by_protocol(driver: Driver, options: Options, name: str | None) -> Ma
     return driver.node.take_filename(name, options)
 
 
-def _complete_child(options: Options, child: str, names: Mapping[str, str], format_of: FormatOf | None) -> None:
+def _complete_child(
+    driver: Driver | None, options: Options, child: str, names: Mapping[str, str], format_of: FormatOf | None
+) -> None:
     """Complete what was given for a child, or what a name says of it (bdrv_open_child_bs)."""
     given, name, protocol = options.get(child), names.get(child), child not in _PROBED
     if isinstance(given, list):
@@ -132,3 +133,5 @@ def _complete_child(options: Options, child: str, names: Mapping[str, str], form
         options[child], _probed = complete(given or Written(), name, protocol=protocol, format_of=format_of)
     elif name is not None:
         raise QmpError("Cannot reference an existing block device with additional options or a new filename")
+    elif given is None and driver is not None and child in driver.children and child not in _OPTIONAL:
+        raise QmpError(f'A block device must be specified for "{child}"')

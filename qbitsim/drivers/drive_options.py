@@ -120,11 +120,12 @@ def nested(flat: Mapping[str, Any]) -> Options:
 
 
 def _with_lists(value: Any) -> Any:
-    """Members called 0, 1, … become a list."""
+    """Members called 0, 1, … become a list, if none is missing."""
     if not isinstance(value, dict):
         return value
-    if value and all(name.isdecimal() for name in value):
-        return [_with_lists(value[name]) for name in sorted(value, key=int)]
+    numbers = [str(number) for number in range(len(value))]
+    if value and value.keys() == set(numbers):
+        return [_with_lists(value[number]) for number in numbers]
     for name, item in value.items():
         value[name] = _with_lists(item)
     return value

@@ -70,7 +70,7 @@ class DriverNode(Node):
     def complete_options(cls, options: Options) -> None:
         """Give options that only command lines have the names and places that QAPI has for them.
 
-        :raises QmpError: with QEMU's text, for what it refuses before it opens any child but ``file``.
+        :raises QmpError: with QEMU's text, for what it refuses when it has opened no child but ``file``.
         """
 
     @classmethod

@@ -134,6 +134,11 @@ class FileNode(DriverNode):
         options["filename"] = without_protocol(name, cls.driver)
         return {}
 
+    @classmethod
+    def complete_options(cls, options: Options) -> None:
+        """See :func:`check_has_filename`."""
+        check_has_filename(options, cls.driver)
+
     @property
     def image_file(self) -> ImageFile:
         """The file."""
@@ -313,6 +318,15 @@ class FileNode(DriverNode):
         """Never fail: the file itself is fine, the disk in it has faults of its own."""
         if operation == "write":
             self.image.extend_file(offset + length)
+
+
+def check_has_filename(options: Options, driver: str) -> None:
+    """Refuse a file without a name (bdrv_open_common, block.c, QEMU 10.0).
+
+    :raises QmpError: there is none.
+    """
+    if not options.get("filename"):
+        raise QmpError(f"The '{driver}' block driver requires a file name")
 
 
 def without_protocol(name: str, protocol: str) -> str:

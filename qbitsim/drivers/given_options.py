@@ -26,11 +26,6 @@ _REFUSALS = {
     "none, constant, cached, all",
 }
 _NOT_ACCEPTED = rf"(?s)Parameter '(?:.*\.)?({'|'.join(_REFUSALS)})' does not accept value '(.*)'"
-_WITHOUT = {
-    "filename": "The 'file' block driver requires a file name",
-    "throttle-group": "Please specify a throttle group",
-}
-_MISSING = rf"Parameter '(?!.*\btarget\.)(?:.*\.)?({'|'.join(_WITHOUT)})' is missing"
 _UNEXPECTED = r"(?s)Parameter '(.*)' is unexpected"
 
 
@@ -47,8 +42,6 @@ def check_given_options(profile: Profile, options: Options) -> None:
     except QmpError as error:
         if found := re.fullmatch(_NOT_ACCEPTED, error.desc):
             raise QmpError(_REFUSALS[found[1]].format(found[2])) from None
-        if found := re.fullmatch(_MISSING, error.desc):
-            raise QmpError(_WITHOUT[found[1]]) from None
         if found := re.fullmatch(_UNEXPECTED, error.desc):
             raise _unexpected(options, re.findall(r"[^.[\]]+", found[1])) from None
         raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 
 from qbitsim.drivers.driver import DriverNode, driver
-from qbitsim.drivers.file import BlockdevOptionsFile, FileNode, without_protocol
+from qbitsim.drivers.file import BlockdevOptionsFile, FileNode, check_has_filename, without_protocol
 from qbitsim.drivers.options import Options, flag
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.failures import NoRegularFileError, failure_text
@@ -41,9 +41,8 @@ class HostDeviceNode(DriverNode):
         :raises QmpError: it is missing, or no device.
         :raises UnsupportedError: it is a device.
         """
+        check_has_filename(options, cls.driver)
         filename = options["filename"]
-        if not filename:
-            raise QmpError(f"The '{cls.driver}' block driver requires a file name")
         if options.get("node-name") is not None:
             opener.graph.check_name(options["node-name"])  # before the file is opened (bdrv_open_driver)
         try:
@@ -61,6 +60,11 @@ class HostDeviceNode(DriverNode):
         """See :func:`.without_protocol`."""
         options["filename"] = without_protocol(name, cls.driver)
         return {}
+
+    @classmethod
+    def complete_options(cls, options: Options) -> None:
+        """See :func:`.check_has_filename`."""
+        check_has_filename(options, cls.driver)
 
     @classmethod
     def check_options(cls, options: Mapping[str, object]) -> None:

@@ -114,13 +114,19 @@ class Opener:
         """The format of the image in a node, which its options describe, or its name (find_image_format, block.c).
 
         :raises QmpError: there is no such file, or no such node.
+        :raises UnsupportedError: it would be in the disk of another image.
         """
         if isinstance(file, str):
-            content = image_below(self.graph.lookup(file, file))
-            return "raw" if content is None else content.format
-        below = innermost(file)
-        driver = DRIVERS.get(below.get("driver", "file"))
-        return driver.node.probe(self, below) if driver is not None else "raw"
+            node = self.graph.lookup(file, file).skip_filters()
+            _check_can_probe(node.driver, {})
+            found = image_below(node)
+            return "raw" if found is None else found.format
+        _check_can_probe(file["driver"], file)
+        driver = DRIVERS[file["driver"]]
+        if not driver.children:
+            return driver.node.probe(self, file)
+        below = file[driver.children[0]]  # what it shows, or a copy of that
+        return self.format_of(below[0] if isinstance(below, list) else below)
 
     def open_file(self, filename: str, options: Options) -> Node:
         """Open an image file by name, with the format that ``options`` give, or else the one it has.
@@ -351,3 +357,9 @@ class Opener:
             self.register(node, options)
             self.open_child(node, child, options)
         return node
+
+
+def _check_can_probe(driver: str, options: Options) -> None:
+    """Refuse to look for an image in the disk of another one; a raw one is all of its file by default."""
+    if DRIVERS[driver].node.is_format and (driver != "raw" or options.keys() & {"offset", "size"}):
+        raise UnsupportedError(f"an image of unknown format in a '{driver}' node")

@@ -90,6 +90,8 @@ class QuorumNode(DriverNode, OwnLengthNode):
     @classmethod
     def complete_options(cls, options: Options) -> None:
         """Refuse what makes no quorum before any child is looked at."""
+        if isinstance(options.get("children"), dict):
+            raise QmpError("Option children is not a valid array")
         if not isinstance(options.get("children"), list):
             options["children"] = []
         if isinstance(options.setdefault("vote-threshold", 0), int):

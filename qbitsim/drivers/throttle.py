@@ -66,6 +66,12 @@ class ThrottleNode(FilterDriverNode):
         node.join(group)
         return node
 
+    @classmethod
+    def complete_options(cls, options: Options) -> None:
+        """Refuse to be without a group (throttle_parse_options)."""
+        if "throttle-group" not in options:
+            raise QmpError("Please specify a throttle group")
+
     def join(self, group: ThrottleGroup) -> None:
         """Leave the former group for this one."""
         self.close()
