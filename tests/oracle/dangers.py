@@ -359,7 +359,8 @@ def _copies_too_far(step: Step, device: str, machine: Machine) -> str | None:
         unit = node.copy_state.cluster_size if isinstance(node, CopyBeforeWriteNode) and node.copy_state else 1
         if target is not None and target.node.length < min(end + -end % unit, node.length):
             return "a request through copy-before-write to a shorter target"
-        node = node.filtered
+        raw = node.child("file") if node.driver == "raw" else None
+        node = raw.node if raw is not None else node.filtered
     return None
 
 
