@@ -88,6 +88,7 @@ class CopyBeforeWriteNode(FilterDriverNode):
         the guest's write.
     :ivar detached: it was taken out of the graph so that it has nothing below it that its end could flush.
     :ivar snapshot_error: errno of the copy that spoilt the snapshot, or 0.
+    :ivar stays_unchanged: what is written now is what is there already.
     :ivar timeout: nanoseconds after which a copy has failed, 0 for none (``cbw-timeout``).
     """
 
@@ -96,7 +97,7 @@ class CopyBeforeWriteNode(FilterDriverNode):
 
     __slots__ = (
         *("_has_tables", "access_bitmap", "break_snapshot", "copy_state", "detached", "discard_source"),
-        *("done_bitmap", "snapshot_error", "timeout"),
+        *("done_bitmap", "snapshot_error", "stays_unchanged", "timeout"),
     )
 
     def __init__(
@@ -113,6 +114,7 @@ class CopyBeforeWriteNode(FilterDriverNode):
         self.discard_source = discard_source
         self.detached = False
         self.snapshot_error = 0
+        self.stays_unchanged = False
         self.timeout = 0
         self._has_tables = False  # those of the format above were copied
         self.copy_state: BlockCopyState | None = None
@@ -204,7 +206,7 @@ class CopyBeforeWriteNode(FilterDriverNode):
 
     def _copy_first(self, offset: int, length: int) -> None:
         """Copy what the guest is about to overwrite; may fail the guest's request."""
-        if self.snapshot_error or self.copy_state is None:
+        if self.snapshot_error or self.copy_state is None or self.stays_unchanged:
             return
         cluster = self.copy_state.cluster_size
         start, end = offset - offset % cluster, min(-(-(offset + length) // cluster) * cluster, self.length)
@@ -219,6 +221,14 @@ class CopyBeforeWriteNode(FilterDriverNode):
             return
         assert self.done_bitmap is not None
         self.done_bitmap.mark(start, end - start)
+
+    def write_unchanged(self, offset: int, data: bytes) -> None:
+        """Copy nothing before, as what is there stays (cbw_do_copy_before_write)."""
+        self.stays_unchanged = True
+        try:
+            super().write_unchanged(offset, data)
+        finally:
+            self.stays_unchanged = False
 
     def _write(self, offset: int, data: bytes, *, compressed: bool) -> None:
         self._copy_first(offset, len(data))

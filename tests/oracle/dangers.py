@@ -53,6 +53,13 @@ CLUSTER = 65536
 """Bytes of a cluster of the disk."""
 
 
+DEATHS = {
+    "hbitmap_merge: Assertion `b->orig_size == result->orig_size' failed": "QEMU 7.2 dies of a copy-before-write node "
+    "above a raw one whose file was resized"
+}
+"""What QEMU says as it dies of something that cannot be told beforehand -> why the example ends then."""
+
+
 def danger_before(step: Step, machine: Machine, files: FilesSeen) -> str | None:
     """The same, of what can be known before the step.
 

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 from channel import QemuDiedError
-from dangers import danger, danger_before
+from dangers import DEATHS, danger, danger_before
 from draws import Drawer
 from real_qemu import Installation, RealQemu
 from two_monitors import TwoMonitors
@@ -123,7 +123,7 @@ class Duel:
         for step in steps:
             if self.over is None:
                 died = self._step(step)
-                if died is not None:
+                if died is not None or self.over in DEATHS.values():
                     return died
         return self._compare(real.records, emulated.records, *seen[0]) or self._compare(
             real.second_records, emulated.second_records, *seen[1]
@@ -153,7 +153,8 @@ class Duel:
         try:
             self.real.play([step])
         except QemuDiedError as death:
-            return f"QEMU died: {death}"
+            self.over = next((reason for text, reason in DEATHS.items() if text in str(death)), None)
+            return f"QEMU died: {death}" if self.over is None else None
         return None
 
     def _try(self, step: Step) -> str | None:
