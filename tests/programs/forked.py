@@ -1,4 +1,4 @@
-"""Runs programs to their end in processes that are forked from one that has imported them all, which is quick.
+"""Runs programs to their end in processes that are forked from one that has imported all that they load, which is quick.
 
 Such a process is what ``qbitsim.programs.table.start`` begins; the tests of the scripts themselves start the scripts.
 """
@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pkgutil
 import sys
 import tempfile
 from importlib import import_module
 from pathlib import Path
 
+from qbitsim import programs, qemu_img
 from qbitsim.profiles import profile
 from qbitsim.programs.table import PROGRAMS
 
 PATIENCE = 30.0
 _FORKING = multiprocessing.get_context("forkserver")
-_FORKING.set_forkserver_preload([f"qbitsim.programs.{module}" for module in PROGRAMS.values()])
+_FORKING.set_forkserver_preload(
+    [
+        module.name
+        for package in (programs, qemu_img)
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    ]
+)
 
 
 def run(
