@@ -94,6 +94,11 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
 
 def pytest_collection_finish() -> None:
     """Look no more for garbage among some hundred thousand objects that stay until the end."""
+    stop_looking_at_what_is_there()
+
+
+def stop_looking_at_what_is_there() -> None:
+    """Each later search for garbage, of which some tests ask for several, is through what came after this."""
     gc.collect()
     gc.freeze()
 
@@ -144,10 +149,12 @@ def chromium() -> Any:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
-    """Close the browser when the next module does without it."""
+    """Close the browser when the next module does without it, and leave what a module keeps out of later searches."""
     yield
     if nextitem is None or (nextitem.path != item.path and not needs_browser(nextitem)):
         BROWSER.close()
+    if nextitem is not None and nextitem.path != item.path:
+        stop_looking_at_what_is_there()
 
 
 @pytest.fixture

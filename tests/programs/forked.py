@@ -1,4 +1,4 @@
-"""Runs programs to their end in processes that are forked from one that has imported all that they load, which is quick.
+"""Runs programs to their end in processes that are forked from one that has imported all they load, which is quick.
 
 Such a process is what ``qbitsim.programs.table.start`` begins; the tests of the scripts themselves start the scripts.
 """
