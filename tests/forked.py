@@ -153,8 +153,10 @@ def _become(streams: list[int], cwd: str, function: Callable[..., int], argument
         os.dup2(stream, number)
     for stream in {*streams} - {0, 1, 2}:
         os.close(stream)
-    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)
-    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    # Python has looked at the streams of the process that this one is forked from.
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as long as the process
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - likewise
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115 - likewise
     sys.exit(function(*arguments))
 
 
@@ -168,6 +170,12 @@ def qbitsim_with_descriptors(most: int, *argv: str) -> int:
     """The same where a process may have so many."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return qbitsim(*argv)
+
+
+def python(text: str) -> int:
+    """What the interpreter does with a program on its standard input."""
+    exec(compile(text, "<stdin>", "exec"), {"__name__": "__main__"})
+    return 0
 
 
 def program(name: str, release: str, *argv: str) -> int:
