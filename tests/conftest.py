@@ -34,8 +34,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 BROWSER = Browser()
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 HERE = Path(__file__).parent
-MADE_BETWEEN_SEARCHES = 20_000
-"""So many objects more than were there at the search before; some thousand are soon made, and hardly any is garbage."""
+SEARCHES = (10_000, 5, 2)
+"""When to look for garbage: seldom among what is young, of which hardly any is; as often as ever among all the rest."""
 LONG_ONES = (
     "conformance/test_recorded.py",
     "conformance/test_on_files.py",
@@ -110,7 +110,7 @@ def stop_looking_at_what_is_there() -> None:
     """Each later search for garbage, of which some tests ask for several, is through what came after this."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(MADE_BETWEEN_SEARCHES)
+    gc.set_threshold(*SEARCHES)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
