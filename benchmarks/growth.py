@@ -33,7 +33,7 @@ def growth(run: Run) -> Iterator[Row]:
         ("name the wrong one of many arguments", _arguments, 40_000),
         ("echo a long id", _echo, 100_000),
     ):
-        big = size if run.repeats > _REPEATS else size // 16
+        big = size if run.repeats > _REPEATS else size // 64
         few, many = (_least_time(prepare, each) for each in (big // _FACTOR, big))
         exponent = math.log(many / few, _FACTOR)
         note = f"{big:,} take {many * 1e3:.3g} ms"

@@ -34,37 +34,46 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 BROWSER = Browser()
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 HERE = Path(__file__).parent
+SEARCHES = (10_000, 5, 2)
+"""When to look for garbage: seldom among what is young, of which hardly any is; as often as ever among all the rest."""
 LONG_ONES = (
     "conformance/test_recorded.py",
     "conformance/test_on_files.py",
+    "oracle/test_differential.py",
     "machine/test_deep_chains.py",
     "report/test_page_use.py",
     "web/test_live_page.py",
-    "oracle/test_differential.py",
-    "benchmarks/test_smoke.py",
-    "docs/test_documents.py",
-    "images/qcow2/test_against_real.py",
-    "images/host/test_big.py",
-    "web/test_serving_a_page.py",
-    "images/qcow2/test_damaged_files.py",
-    "history/test_history.py",
     "programs/test_qemu_nbd.py",
-    "stateful/test_bitmap_model.py",
-    "programs/test_programs.py",
+    "images/qcow2/test_against_real.py",
+    "examples/test_planted_faults.py",
+    "images/qcow2/test_damaged_files.py",
     "machine/test_every_command_at_every_moment.py",
-    "oracle/test_malformed.py",
-    "qemu_img/test_tools_transcripts.py",
+    "images/host/test_big.py",
+    "images/host/test_kill_9.py",
+    "history/test_history.py",
+    "stateful/test_bitmap_model.py",
     "oracle/test_exchange.py",
-    "cli/test_record.py",
-    "jobs/test_backup_in_one_go.py",
-    "cli/test_cli_demo.py",
+    "programs/test_images_on_servers.py",
+    "docs/test_documents.py",
+    "programs/test_programs.py",
+    "benchmarks/test_smoke.py",
+    "qemu_img/test_tools_transcripts.py",
+    "programs/test_against_real_programs.py",
+    "oracle/test_crossover.py",
+    "oracle/test_relay.py",
+    "oracle/test_malformed.py",
+    "api/test_layers.py",
+    "images/host/test_damage.py",
+    "images/host/test_killed.py",
     "testing/test_plugin.py",
     "testing/test_hunt.py",
-    "images/host/test_damage.py",
-    "programs/test_against_real_programs.py",
-    "images/host/test_killed.py",
+    "web/test_serving_a_page.py",
+    "serving/test_end_and_bounds.py",
+    "cli/test_record.py",
+    "cli/test_cli_demo.py",
+    "jobs/test_backup_in_one_go.py",
 )
-"""Files with tests that take more than two seconds of a processor, the longest first."""
+"""Files with tests that take about two seconds or more, the longest first."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -94,8 +103,14 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
 
 def pytest_collection_finish() -> None:
     """Look no more for garbage among some hundred thousand objects that stay until the end."""
+    stop_looking_at_what_is_there()
+
+
+def stop_looking_at_what_is_there() -> None:
+    """Each later search for garbage, of which some tests ask for several, is through what came after this."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*SEARCHES)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -144,10 +159,12 @@ def chromium() -> Any:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
-    """Close the browser when the next module does without it."""
+    """Close the browser when the next module does without it, and leave what a module keeps out of later searches."""
     yield
     if nextitem is None or (nextitem.path != item.path and not needs_browser(nextitem)):
         BROWSER.close()
+    if nextitem is not None and nextitem.path != item.path:
+        stop_looking_at_what_is_there()
 
 
 @pytest.fixture

@@ -106,18 +106,21 @@ def _is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-def _walk(node: ast.AST, *, annotations: bool) -> Iterator[ast.AST]:
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if annotations or not _is_type_checking(child):
-            yield from _walk(child, annotations=annotations)
+def _statements(tree: ast.AST, *, annotations: bool) -> Iterator[ast.AST]:
+    """All that is no expression: no import is inside of one."""
+    left = [tree]
+    while left:
+        node = left.pop()
+        yield node
+        children = [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr)]
+        left += [child for child in children if annotations or not _is_type_checking(child)]
 
 
 @cache
 def imports(module: str, *, annotations: bool = False) -> frozenset[str]:
     """The modules that a module imports when it runs, inside functions too; and on request those of annotations."""
     found = set()
-    for node in _walk(tree_of(module), annotations=annotations):
+    for node in _statements(tree_of(module), annotations=annotations):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

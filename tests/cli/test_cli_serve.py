@@ -13,17 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import forked
 import pytest
 
 
 @contextmanager
-def serving(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "qbitsim", "serve", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **options,
-    )
+def serving(*arguments: str, **options: Any) -> Iterator[forked.Process]:
+    process = forked.Process(forked.qbitsim, "serve", *arguments, **options)
     try:
         yield process
     finally:
@@ -31,7 +27,7 @@ def serving(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[bytes]
         process.communicate()
 
 
-def ready(process: subprocess.Popen[bytes]) -> str:
+def ready(process: forked.Process) -> str:
     """The address in the line that says that it listens."""
     assert process.stdout is not None
     line = process.stdout.readline().decode()

@@ -7,10 +7,10 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from contextlib import ExitStack, contextmanager
 
+import forked
 import pytest
 
 from qbitsim.cli.main import main
@@ -25,8 +25,7 @@ def stack():
 
 
 @contextmanager
-def process(argv, **options):
-    running = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+def killed_at_last(running):
     try:
         yield running
     finally:
@@ -35,11 +34,13 @@ def process(argv, **options):
 
 
 def qbitsim(*arguments):
-    return [sys.executable, "-m", "qbitsim", *arguments]
+    return killed_at_last(forked.Process(forked.qbitsim, *arguments))
 
 
 def play(*arguments):
-    return subprocess.run(qbitsim("play", *arguments), capture_output=True, text=True, timeout=60, check=False)
+    process = forked.Process(forked.qbitsim, "play", *arguments, text=True)
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 class Client:
@@ -72,8 +73,7 @@ def wait_for(condition):
 
 
 def serve_qbitsim(stack, path):
-    argv = qbitsim("serve", "--profile", "7.2", "--qmp", f"unix:{path}", "--disk", "drive0=1M")
-    running = stack.enter_context(process(argv))
+    running = stack.enter_context(qbitsim("serve", "--profile", "7.2", "--qmp", f"unix:{path}", "--disk", "drive0=1M"))
     running.stdout.readline()
 
 
@@ -81,7 +81,8 @@ def serve_qemu(stack, path):
     image = path.with_suffix(".img")
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", image, "1M"], check=True)
     argv = [QEMU, "-machine", "none", "-display", "none", "-nodefaults", "-qmp", f"unix:{path},server=on,wait=off"]
-    stack.enter_context(process([*argv, "-drive", f"id=drive0,if=none,format=qcow2,file={image}"]))
+    argv += ["-drive", f"id=drive0,if=none,format=qcow2,file={image}"]
+    stack.enter_context(killed_at_last(subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)))
     wait_for(path.exists)
 
 
@@ -114,8 +115,8 @@ def record(stack, tmp_path, serve):
     """Record a talk; the scenario's file and the server's path."""
     path, front, file = tmp_path / "qmp", tmp_path / "front", tmp_path / "talk.json"
     serve(stack, path)
-    argv = qbitsim("record", "--listen", f"unix:{front}", "--connect", f"unix:{path}", "-o", str(file))
-    running = stack.enter_context(process(argv))
+    argv = ["record", "--listen", f"unix:{front}", "--connect", f"unix:{path}", "-o", str(file)]
+    running = stack.enter_context(qbitsim(*argv))
     assert running.stderr.readline().decode() == f"qbitsim: recording on unix:{front}\n"
     talk(front)
     wait_for(lambda: file.exists() and '"closed"' in file.read_text())
@@ -159,7 +160,7 @@ def test_the_first_difference_is_shown(stack, tmp_path):
 def test_clients_after_each_other_are_recorded_each_for_itself(stack, tmp_path):
     path, front = tmp_path / "qmp", tmp_path / "front"
     serve_qbitsim(stack, path)
-    running = stack.enter_context(process(qbitsim("record", "--listen", f"unix:{front}", "--connect", f"unix:{path}")))
+    running = stack.enter_context(qbitsim("record", "--listen", f"unix:{front}", "--connect", f"unix:{path}"))
     running.stderr.readline()
     for _ in range(2):
         client = Client(front)
@@ -177,7 +178,7 @@ def test_clients_after_each_other_are_recorded_each_for_itself(stack, tmp_path):
 def test_a_client_that_ends_its_side_is_recorded_with_all_replies(stack, tmp_path):
     path, front = tmp_path / "qmp", tmp_path / "front"
     serve_qbitsim(stack, path)
-    running = stack.enter_context(process(qbitsim("record", "--listen", f"unix:{front}", "--connect", f"unix:{path}")))
+    running = stack.enter_context(qbitsim("record", "--listen", f"unix:{front}", "--connect", f"unix:{path}"))
     running.stderr.readline()
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(10)

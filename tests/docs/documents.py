@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import forked
+
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENTS = {
     path.relative_to(REPOSITORY): path.read_text(encoding="utf-8")
@@ -91,9 +93,13 @@ def environment(directory: Path) -> dict[str, str]:
 
 def run(block: Block, directory: Path) -> str:
     """Run a block in a directory; it must end well. Return what it prints."""
-    program = [sys.executable, "-"] if block.kind == "python" else ["sh", "-eu"]
+    if block.kind == "python":
+        process = forked.Process(forked.python, block.text, cwd=directory, text=True)
+        out, err = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, err) == (0, ""), f"{block.place}: {err}"
+        return out
     result = subprocess.run(
-        program,
+        ["sh", "-eu"],
         input=block.text,
         capture_output=True,
         text=True,

@@ -66,6 +66,17 @@ class SparseFile:
                 os.pwrite(file.fileno(), data, start)
 
 
+def temporary(root: str | None) -> Path:
+    """Where to make folders that the programs of a system see: in memory if it is this one, where no flush waits.
+
+    It is for those who do not care which file system the files are in.
+
+    :param root: its root directory; None for this one.
+    """
+    memory = Path("/dev/shm")
+    return memory if root is None and memory.is_dir() else Path(root or "/") / "tmp"
+
+
 class Installation:
     """A QEMU that can be run.
 
@@ -92,9 +103,8 @@ class Installation:
 
     def scratch(self) -> tuple[Path, str]:
         """A new directory: its path here, and its path as the processes see it."""
-        base = Path(self.root or "/") / "tmp"
-        outer = Path(tempfile.mkdtemp(prefix="qbitsim-oracle-", dir=base))
-        return outer, f"/tmp/{outer.name}"
+        outer = Path(tempfile.mkdtemp(prefix="qbitsim-oracle-", dir=temporary(self.root)))
+        return outer, str(outer) if self.root is None else f"/tmp/{outer.name}"
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from qcow2_file import Qcow2File, different_parts, places_of
+from real_qemu import temporary
 
 from qbitsim.images.store import ImageStore
 from qbitsim.profiles import PROFILES
@@ -36,8 +37,7 @@ class ToolsDuel:
 
     def __init__(self, root: str | None, profile: str) -> None:
         self.root = root
-        temporary = Path(root or "/") / "tmp"
-        self.directory = Path(tempfile.mkdtemp(prefix="tools-", dir=temporary))
+        self.directory = Path(tempfile.mkdtemp(prefix="tools-", dir=temporary(root)))
         self.store = ImageStore()
         self.shell = Shell(self.store, PROFILES[profile])
         self.played: list[str] = []

@@ -16,6 +16,7 @@ from pathlib import Path
 import forked
 import pytest
 from program_duel import Real, installations
+from real_qemu import temporary
 
 URI = "nbd+unix:///e0?socket=s.sock"
 PLACE = "server.type=unix,server.path=s.sock,export=e0"
@@ -129,7 +130,7 @@ def test_images_on_servers(real: Real) -> None:
     """Every line leaves the export as it finds it for the next one, in both worlds."""
     told = []
     for is_real in (True, False):
-        base = Path(tempfile.mkdtemp(prefix="nbd-", dir=Path(real.root or "/") / "tmp"))
+        base = Path(tempfile.mkdtemp(prefix="nbd-", dir=temporary(real.root)))
         try:
             with server(base):
                 run = []

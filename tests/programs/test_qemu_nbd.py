@@ -20,6 +20,8 @@ import forked
 import pytest
 from program_duel import Real, installations
 from qemu_process import connected
+from real_qemu import temporary
+from trees import folder_of_files
 
 from qbitsim.nbd.client import ClientSession, Pending
 from qbitsim.nbd.protocol import Command
@@ -229,13 +231,14 @@ def images(programs: Callable[[str], Path], tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def folder(programs: Callable[[str], Path], images: Path, tmp_path: Path) -> Iterator[Folder]:
+def folder(programs: Callable[[str], Path], images: Path) -> Iterator[Folder]:
     """Images of 10.0, and its qemu-nbd."""
     made = programs("10.0")
-    shutil.copytree(images, tmp_path, dirs_exist_ok=True)
-    found = Folder(tmp_path, [str(made / "qemu-nbd")], str(tmp_path), "10.0")
-    yield found
-    found.close()
+    with folder_of_files() as path:
+        shutil.copytree(images, path, dirs_exist_ok=True)
+        found = Folder(path, [str(made / "qemu-nbd")], str(path), "10.0")
+        yield found
+        found.close()
 
 
 class Client:
@@ -443,7 +446,7 @@ def pair(request: pytest.FixtureRequest, programs: Callable[[str], Path]) -> Ite
     real: Real = request.param
     if not (shutil.which("qemu-nbd") if real.root is None else Path(real.root, "usr/bin/qemu-nbd").exists()):
         pytest.skip("no qemu-nbd there")
-    base = Path(tempfile.mkdtemp(prefix="nbd-", dir=Path(real.root or "/") / "tmp"))
+    base = Path(tempfile.mkdtemp(prefix="nbd-", dir=temporary(real.root)))
     ours = base / "ours"
     ours.mkdir()
     made = programs(real.release)

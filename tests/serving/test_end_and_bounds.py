@@ -8,12 +8,11 @@ import os
 import select
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
 
+import forked
 import pytest
 from wire_fake import FakeMachine
 
@@ -24,10 +23,8 @@ from qbitsim.serving.sockets import bind_unix
 @contextmanager
 def serving(*arguments, ready=1, limit=None):
     """``qbitsim serve``, once it is ready, with so many descriptors at most; it is killed at the end."""
-    command = [sys.executable, "-m", "qbitsim", "serve", "--disk", "d0=64M", *arguments]
-    if limit is not None:
-        command = ["sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", *command]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    function = [forked.qbitsim] if limit is None else [forked.qbitsim_with_descriptors, limit]
+    process = forked.Process(*function, "serve", "--disk", "d0=64M", *arguments)
     try:
         for _ in range(ready):
             process.stdout.readline()

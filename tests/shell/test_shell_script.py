@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 
+import forked
 import pytest
 
 from qbitsim import Machine
@@ -16,14 +17,9 @@ from qbitsim.shell import screen as screen_module
 
 
 def run(*arguments, text=""):
-    return subprocess.run(
-        [sys.executable, "-m", "qbitsim", "shell", *arguments],
-        check=False,
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    process = forked.Process(forked.qbitsim, "shell", *arguments, stdin=subprocess.PIPE, text=True)
+    out, err = process.communicate(text, 60)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 @pytest.fixture

@@ -226,4 +226,6 @@ class Dice:
 
 
 TestBitmapMachine = BitmapMachine.TestCase
-TestBitmapMachine.settings = settings(stateful_step_count=40, report_multiple_bugs=False)
+TestBitmapMachine.settings = settings(
+    max_examples=settings().max_examples // 2, stateful_step_count=40, report_multiple_bugs=False
+)

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 
+import forked
 import pytest
 
 from qbitsim.cli.main import main
@@ -20,8 +21,7 @@ from qbitsim.history.file import loads
 
 @contextmanager
 def serving(*arguments):
-    argv = [sys.executable, "-m", "qbitsim", "serve", *arguments]
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = forked.Process(forked.qbitsim, "serve", *arguments, text=True)
     try:
         yield process
     finally:

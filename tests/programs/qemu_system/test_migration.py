@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 from pathlib import Path
 
-from qemu_process import BASE, Qmp, command, connected
+import forked
+from qemu_process import BASE, NAMES, SYSTEM, Qmp, connected
 
 from qbitsim.migration.stream import QEMU_MAGIC
 
 
-def start(folder: Path, name: str, *argv: str) -> tuple[subprocess.Popen[bytes], Qmp]:
+def start(folder: Path, name: str, *argv: str) -> tuple[forked.Process, Qmp]:
     """A program with the disk ``n0``, and a client of its monitor."""
     disk = f"driver=qcow2,node-name=n0,file.driver=file,file.filename={folder}/{name}.qcow2"
     monitor = folder / f"{name}.sock"
-    line = command("10.0", *BASE, "-blockdev", disk, "-qmp", f"unix:{monitor},server=on,wait=off", *argv)
-    process = subprocess.Popen(line, stderr=subprocess.PIPE)
+    line = [*BASE, "-blockdev", disk, "-qmp", f"unix:{monitor},server=on,wait=off", *argv]
+    process = forked.Process(forked.program, NAMES[SYSTEM], "10.0", *line)
     client = Qmp(connected(monitor))
     enabled = [{"capability": each, "state": True} for each in ("events", "dirty-bitmaps")]
     assert client("migrate-set-capabilities", capabilities=enabled) == {"return": {}}
@@ -51,7 +51,7 @@ def test_bitmaps_go_over_a_socket(tmp_path: Path) -> None:
     for process, client in ((one, source), (two, destination)):
         client("quit")
         client.close()
-        assert process.communicate() == (None, b"")
+        assert process.communicate() == (b"", b"")
         assert process.returncode == 0
 
 
@@ -71,7 +71,7 @@ def test_a_program_keeps_the_stream_and_gives_it_back(tmp_path: Path) -> None:
     for process, client in ((one, source), (two, destination)):
         client("quit")
         client.close()
-        assert process.communicate() == (None, b"")
+        assert process.communicate() == (b"", b"")
         assert process.returncode == 0
 
 

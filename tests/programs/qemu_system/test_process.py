@@ -12,8 +12,9 @@ import subprocess
 import time
 from pathlib import Path
 
+import forked
 import pytest
-from qemu_process import BASE, PATIENCE, Qmp, command, connected, run
+from qemu_process import BASE, NAMES, PATIENCE, SYSTEM, Qmp, command, connected, run
 
 from qbitsim.images.host.store import HostImageStore
 
@@ -21,17 +22,16 @@ RELEASE = "10.0"
 QUIT = '{"execute": "qmp_capabilities"}{"execute": "quit"}'
 
 
-def started(*argv: str, fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        command(RELEASE, *BASE, *argv),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        pass_fds=fds,
-    )
+def started(*argv: str) -> forked.Process:
+    return forked.Process(forked.program, NAMES[SYSTEM], RELEASE, *BASE, *argv)
 
 
-def ended(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
+def started_with(fds: tuple[int, ...], *argv: str) -> subprocess.Popen[bytes]:
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command(RELEASE, *BASE, *argv), pass_fds=fds, **streams)
+
+
+def ended(process: forked.Process | subprocess.Popen[bytes]) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=PATIENCE)
     return process.returncode, out.decode(), err.decode()
 
@@ -68,7 +68,7 @@ def test_inherited_descriptors(tmp_path: Path) -> None:
         listener.bind(str(tmp_path / "l.sock"))
         argv = ["-chardev", f"socket,id=a,fd={theirs.fileno()}", "-mon", "a,mode=control"]
         argv += ["-chardev", f"socket,id=b,fd={listener.fileno()},server=on,wait=off", "-mon", "b,mode=control"]
-        process = started(*argv, fds=(theirs.fileno(), listener.fileno()))
+        process = started_with((theirs.fileno(), listener.fileno()), *argv)
         theirs.close()
         ours.settimeout(PATIENCE)
         qmp, other = Qmp(ours), Qmp(connected(tmp_path / "l.sock"))
@@ -261,7 +261,7 @@ def driven(*argv: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     with guest:
         number = guest.fileno()
         given = ["-chardev", f"socket,id=qtest,fd={number}", "-qtest", "chardev:qtest", "-accel", "qtest", *argv]
-        process = started(*given, fds=(number,))
+        process = started_with((number,), *given)
     test.sendall(b"clock_step 1\n")
     assert test.recv(100).startswith(b"OK ")
     return test, process

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 import signal
-import subprocess
 import time
 from pathlib import Path
 
+import forked
 import pytest
-from qemu_process import DAEMON, PATIENCE, Qmp, command, connected, run
+from qemu_process import DAEMON, NAMES, PATIENCE, Qmp, connected, run
 
 from qbitsim.profiles import PROFILES
 from qbitsim.programs.storage_daemon.main import main
@@ -182,9 +182,7 @@ class Daemon:
     def __init__(self, folder: Path, *argv: str) -> None:
         path = folder / "qmp.sock"
         monitor = ["--chardev", f"socket,id=m,path={path},server=on,wait=off", "--monitor", "m"]
-        self.process = subprocess.Popen(
-            command(RELEASE, *argv, *monitor, program=DAEMON), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        self.process = forked.Process(forked.program, NAMES[DAEMON], RELEASE, *argv, *monitor)
         self.path = path
 
     def __enter__(self) -> DaemonMonitor:
@@ -207,6 +205,6 @@ class DaemonMonitor(Qmp):
     :ivar process: the daemon.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], path: Path) -> None:
+    def __init__(self, process: forked.Process, path: Path) -> None:
         super().__init__(connected(path))
         self.process = process
