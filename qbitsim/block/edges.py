@@ -14,6 +14,7 @@ from __future__ import annotations
 from qbitsim.block.drained import DrainedSections
 from qbitsim.block.node import Child, Node, downwards
 from qbitsim.block.permissions import refresh_permissions
+from qbitsim.block.stacking import check_height, check_stack, settle_level
 from qbitsim.block.waiting import WaitingRequests
 from qbitsim.block.walk import depth_first
 from qbitsim.errors import QmpError
@@ -71,6 +72,8 @@ class Edges(DrainedSections):
         if node.inactive and not isinstance(parent, Node) and perm & ~perms.CONSISTENT_READ:
             wanted = perms.names(perm & ~perms.CONSISTENT_READ)
             raise QmpError(f"Permission '{wanted}' unavailable on inactive node")
+        if isinstance(parent, Node):
+            check_stack(parent, name, node)
         edge = Child(parent, name, node, perm, shared, stays=stays)
         if not (stays or is_part):
             is_new = self.nodes.get(node.name) is not node
@@ -87,6 +90,8 @@ class Edges(DrainedSections):
             if isinstance(parent, Node):
                 parent.children.remove(edge)
             raise
+        if isinstance(parent, Node):
+            settle_level(parent)
         return edge
 
     def detach(
@@ -109,6 +114,7 @@ class Edges(DrainedSections):
         if isinstance(edge.parent, Node):
             _unset_inherits_from(edge.parent, edge)
             edge.parent.children.remove(edge)
+            settle_level(edge.parent)
         self._unlink(edge)
         if not keeps_permissions:
             self.refresh_permissions(edge.node)
@@ -122,6 +128,8 @@ class Edges(DrainedSections):
             edge.parent.child_is_replaced(edge, node)
         edge.node.parents.remove(edge)
         self._link(edge, node)
+        if isinstance(edge.parent, Node):
+            settle_level(edge.parent)
         if not node.quiesce:
             edge.drained_end()
 
@@ -134,6 +142,8 @@ class Edges(DrainedSections):
 
         :raises QmpError: as :meth:`attach`.
         """
+        if node is not None:
+            check_stack(parent, name, node)
         comes_from_parent = node is not None and node.comes_from(parent)
         edge = parent.child(name)
         if edge is not None and node is not None:
@@ -168,8 +178,9 @@ class Edges(DrainedSections):
     def insert_above(self, node: Node, top: Node) -> None:
         """Put ``top``, which has no parents yet, in the place of ``node``, which it has as a child or leaves alone.
 
-        :raises QmpError: if permissions disagree; nothing has changed then.
+        :raises QmpError: if permissions disagree, or too many stand on each other; nothing has changed then.
         """
+        check_height(top.level, node)
         self.changing()
         moved = self.replace_node(node, top)
         try:

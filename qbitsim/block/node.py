@@ -40,6 +40,8 @@ class Node(Requests):
     :ivar probed: its format was told from its content, because nobody had named it.
     :ivar cache_options: the ``cache`` that it was opened with, with what it took over from its parent then
         (bdrv_inherited_options, block.c, QEMU 10.0).
+    :ivar level: how many nodes it stands on, one on the other; layers of a backing chain are none
+        (:mod:`qbitsim.block.stacking`).
     :ivar limits: what it asked of requests when it was last asked (:meth:`refresh_limits`).
     :ivar named_backing: the backing file that was opened because the image's header names it, None otherwise.
     :ivar inherits_from: the node whose options it was opened with, as its child; it is reopened together with that one.
@@ -54,8 +56,8 @@ class Node(Requests):
 
     __slots__ = (
         *("_blocked_at", "_read_only", "auto_named", "bitmaps", "bitmaps_by_name", "blockers", "cache_options"),
-        *("children", "graph", "held", "implicit", "inactive", "inherits_from", "limits", "monitor_owned", "name"),
-        *("named_backing", "options", "parents", "probed", "quiesce"),
+        *("children", "graph", "held", "implicit", "inactive", "inherits_from", "level", "limits", "monitor_owned"),
+        *("name", "named_backing", "options", "parents", "probed", "quiesce"),
     )
 
     def __init__(self, graph: Surroundings, *, read_only: bool = False, unmap: bool = False) -> None:
@@ -76,6 +78,7 @@ class Node(Requests):
         self.children: list[Child] = []
         self.parents: list[Child] = []
         self.limits = Limits()
+        self.level = 0
         self.bitmaps: list[DirtyBitmap] = []
         self.bitmaps_by_name: dict[str, DirtyBitmap] = {}
         self.blockers: list[str] = []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from qbitsim.drivers.options import Options, Written
-from qbitsim.errors import QmpError
+from qbitsim.errors import QmpError, UnsupportedError
+from qbitsim.qapi.nesting import DEEPEST
 from qbitsim.sizes import parse_size
 
 TYPE_CHECKING = False
@@ -101,6 +102,8 @@ def nested(flat: Mapping[str, Any]) -> Options:
     tree: Options = Written()
     for name, value in flat.items():
         *path, last = name.split(".")
+        if len(path) > DEEPEST:
+            raise UnsupportedError(f"an option that is nested more than {DEEPEST} deep")
         place = tree
         for part in path:
             below = place.setdefault(part, Written())

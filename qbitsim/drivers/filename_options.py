@@ -8,6 +8,7 @@ from qbitsim.drivers.not_emulated import NOT_EMULATED
 from qbitsim.drivers.options import Options
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.images.store import has_protocol
+from qbitsim.qapi.nesting import check_nesting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ def json_options(name: str) -> Options:
     """
     from qbitsim.qmp.names import json_name  # noqa: PLC0415 - hardly ever wanted
 
-    options = _undotted(json_name(name))
+    found = json_name(name)
+    check_nesting(found)
+    options = _undotted(found)
     check_texts(options)
     return options
 

@@ -14,6 +14,7 @@ import errno
 from qbitsim.block.drive import Drive
 from qbitsim.block.graph import Graph
 from qbitsim.block.node import Node
+from qbitsim.block.stacking import check_level
 from qbitsim.drivers.backing import Backing, backing_of, failed_below
 from qbitsim.drivers.completion import complete, named_file
 from qbitsim.drivers.driver import DRIVERS
@@ -57,6 +58,7 @@ class Opener:
         self.graph = graph
         self.profile = profile
         self.opening: list[Image] = []
+        self._level = 0
 
     def open(self, options: Options) -> Node:
         """Open the node that ``options`` describe.
@@ -203,10 +205,13 @@ class Opener:
         Each is opened after the one above it, and gets its place in the graph before that one does.
         """
         was = self.graph.opens_inactive
+        check_level(self._level)
+        self._level += 1
         try:
             layer = self._open_layer(options, inherited)
             return self._complete(layer, self._open_below(layer))
         finally:
+            self._level -= 1
             self.graph.opens_inactive = was
 
     def _open_below(self, layer: _Layer) -> Node | None:

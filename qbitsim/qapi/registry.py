@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.qapi.decoders import Decoders
 from qbitsim.qapi.lazy import Lazy
+from qbitsim.qapi.nesting import check_nesting
 from qbitsim.qapi.not_emulated import NOT_EMULATED
 from qbitsim.qapi.order import action_order, schema_order
 from qbitsim.qapi.shapes import EnumShape, Member, ObjectShape
@@ -163,6 +164,9 @@ class TransactionAction:
     data: object
 
 
+_NESTED = (dict, list)
+
+
 class Registry:
     """The commands and events of one profile.
 
@@ -276,7 +280,7 @@ class Registry:
 
         A command that takes none gets an instance of a class without members.
 
-        :raises QmpError: no such command, or the arguments do not fit.
+        :raises QmpError: no such command, or the arguments do not fit; UnsupportedError: they are nested too deeply.
         """
         bound = self._bound.get(name)
         if bound is None:
@@ -284,6 +288,9 @@ class Registry:
             if found is None:
                 raise QmpError(f"The command {name} has not been found", "CommandNotFound")
             bound = self._bound[name] = self._decoders.of_class(found.arguments or _NoArguments)
+        for value in arguments.values():
+            if type(value) in _NESTED:
+                check_nesting(value)
         return bound(arguments, "")
 
     def decode_as(self, cls: type, value: JsonValue) -> Any:
