@@ -210,10 +210,15 @@ class _Change:
             if key not in free and (key not in old or old[key] != self.flat[key]):
                 raise QmpError(f"Cannot change the option '{key}'")
 
+    def _is_reference(self, name: str, value: object) -> bool:
+        """Whether an option is a child by its name."""
+        return isinstance(value, str) and (name == "backing" or self.node.child(name) is not None)
+
     def finish(self) -> None:
         """Take over the options (bdrv_reopen_commit)."""
         node = self.node
-        node.options = self.given
+        # Which nodes the children are is forgotten: they may be others when the options are kept the next time.
+        node.options = {name: value for name, value in self.given.items() if not self._is_reference(name, value)}
         taken_over = node.inherits_from.cache_options if node.inherits_from is not None else {}
         node.cache_options = {**taken_over, **self.given.get("cache", {})}
         node.unmap = self.unmap
