@@ -420,8 +420,7 @@ class Qcow2Node(DriverNode):
             self._requests.ask_for_tables(offset)
         below = None if self.backing is None else self._below
         stored = self._stored_zeroes(offset, length)
-        known = self.image.content.allocation_order()
-        filled = [guest for start, _ in stored if (guest := start // self.cluster_size) not in known]
+        filled = [start // self.cluster_size for start, stop in stored if self._gets_place(start, stop)]
         self.image.write_zeroes(offset, length, below, self._below_is_zero, unmap=unmap)
         self._requests.note_changed_tables(offset, length)
         self._written.begin()
@@ -438,6 +437,12 @@ class Qcow2Node(DriverNode):
         below = None if self.backing is None else self._below
         pieces = self.image.content.zero_pieces(offset, length, below, self._below_is_zero)
         return [(start, stop) for start, stop, as_zero in pieces if not as_zero]
+
+    def _gets_place(self, start: int, stop: int) -> bool:
+        """Whether the cluster that a piece is in gets a place, or another one than a snapshot's."""
+        if start // self.cluster_size not in self.image.content.allocation_order():
+            return True
+        return bool(self.image.snapshots and self._requests.shared_clusters(start, stop - start))
 
     def _discard(self, offset: int, length: int) -> None:
         backed = self.backing is not None

@@ -247,6 +247,7 @@ class FileRequests:
 
     def begin_shrinking(self, size: int, old: int) -> Shrinking:
         """The disk is about to be cut off; refcounts are written before others are discarded."""
+        self.tell_writes()
         layout = self._image.layout
         cut_off = layout.cut_off(size, old)
         if cut_off.data:

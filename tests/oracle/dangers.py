@@ -41,11 +41,13 @@ class FilesSeen:
 
     :ivar compressed: those in which compressed data were seen.
     :ivar scattered: of those to which a mirror or active commit copied several pieces at once, where pieces met.
-    :ivar zeroed: plain files in which a mirror zeroed what the guest did meanwhile.
+    :ivar mirrored: plain files to which mirrors have written.
+    :ivar zeroed: those in which a mirror zeroed what the guest did meanwhile, or which were read since.
     """
 
     compressed: set[str] = field(default_factory=set)
     scattered: dict[str, set[int]] = field(default_factory=dict)
+    mirrored: set[str] = field(default_factory=set)
     zeroed: set[str] = field(default_factory=set)
 
 
@@ -131,7 +133,7 @@ def _looks_at_places(
     one_by_one = arguments.get("x-perf", {}).get("max-chunk") == CLUSTER
     if command not in _COPYING or not arguments.get("speed") or one_by_one or arguments.get("sync") == "none":
         return False
-    top = _node(str(arguments.get("device")), machine)
+    top = device_node(str(arguments.get("device")), machine)
     layer = top.skip_filters() if top is not None else None
     above: list[Node] = []
     while layer is not None:
@@ -162,18 +164,19 @@ def _commits_into_the_past(command: str, arguments: dict[str, Any], machine: Mac
 
     (mirror_iteration, block/mirror.c, graph 6000114; 7.2 and 10.0 alike)
     """
-    top = _node(str(arguments.get("device")), machine)
+    top = device_node(str(arguments.get("device")), machine)
     return command == "block-commit" and any(layer.driver == "snapshot-access" for layer in chain(top))
 
 
 def _looks_for_holes(command: str, arguments: dict[str, Any], machine: Machine, zeroed: Collection[str]) -> bool:
     """Whether a job asks for the holes of a file of which the host alone knows whether zeroes are some.
 
-    What was zeroed beside writes in flight may be on its way to the disk: 2 plays of QEMU 7.2 saw different holes.
+    What was zeroed beside writes in flight may be on its way to the disk: 2 plays of QEMU 7.2 saw different holes. What
+    was zeroed with fallocate and is in the host's cache, as it was read, is none to ext4.
     """
     if command not in _COPYING:
         return False
-    layers = chain(_node(str(arguments.get("device")), machine))
+    layers = chain(device_node(str(arguments.get("device")), machine))
     return any(not layer.supports_backing and layer.filename in zeroed for layer in layers)
 
 
@@ -213,7 +216,7 @@ def _reopens_below_a_backup(message: dict[str, Any], machine: Machine) -> bool:
     """QEMU waits for ever for the layer to become quiet (bdrv_subtree_drained_begin, measured with 7.2.22)."""
     if message["execute"] != "block-stream":
         return False
-    layer = _node(str(message["arguments"].get("device")), machine)
+    layer = device_node(str(message["arguments"].get("device")), machine)
     backups = [job for job in machine.jobs.jobs if isinstance(job, BackupJob) and _runs(job)]
     return layer is not None and layer.read_only and any(_looks_into(layer, job) for job in backups)
 
@@ -223,7 +226,9 @@ def _gives_what_is_used_twice(message: dict[str, Any], machine: Machine) -> bool
     if message["execute"] != "blockdev-reopen":
         return False
     for options in message["arguments"]["options"]:
-        children = [_node(value, machine) for name, value in options.items() if name in {"backing", "file"} and value]
+        children = [
+            device_node(value, machine) for name, value in options.items() if name in {"backing", "file"} and value
+        ]
         below = downwards([child for child in children if child is not None])
         used = [edge.node for node in below for edge in node.children]
         if len(set(used)) < len(used):
@@ -241,7 +246,7 @@ def _lets_a_job_go_on(message: dict[str, Any], machine: Machine) -> bool:
     used = [edge.node for job in limited for edge in job.edges]
     drains = not message["execute"].startswith(("query-", "x-debug-", "block-dirty-bitmap-"))
     adds = [arguments for command, arguments in _actions(message) if command == "blockdev-add"]
-    below = [_node(str(each.get("file")), machine) for each in adds if each.get("driver") == "throttle"]
+    below = [device_node(str(each.get("file")), machine) for each in adds if each.get("driver") == "throttle"]
     return any(node in below or (drains and node.driver == "throttle") for node in used)
 
 
@@ -256,16 +261,16 @@ def _looks_into(layer: Node, backup: BackupJob) -> bool:
 def _mirrors_past_a_threshold(message: dict[str, Any], machine: Machine) -> bool:
     """Of several pieces that a mirror has in flight any may be the first that is written behind the threshold."""
     command, arguments = message["execute"], message.get("arguments", {})
-    top = _node(str(arguments.get("top-node", arguments.get("device"))), machine)
+    top = device_node(str(arguments.get("top-node", arguments.get("device"))), machine)
     if command == "block-set-write-threshold" and arguments.get("write-threshold"):
         mirrors = [job.target.node for job in machine.jobs.jobs if isinstance(job, MirrorJob)]
-        return _node(str(arguments.get("node-name")), machine) in [
+        return device_node(str(arguments.get("node-name")), machine) in [
             node for target in mirrors for node in _written(target)
         ]
     if command == "blockdev-mirror":
-        target = _node(str(arguments.get("target")), machine)
+        target = device_node(str(arguments.get("target")), machine)
     elif command == "block-commit" and _is_root(top, machine):
-        target = _node(str(arguments.get("base-node", "base0")), machine)
+        target = device_node(str(arguments.get("base-node", "base0")), machine)
     else:
         return False
     return target is not None and any(node.write_threshold for node in _written(target))
@@ -288,7 +293,7 @@ def _runs(job: Job) -> bool:
 
 def _hangs(device: str, machine: Machine) -> str | None:
     """A mirror that waits to be finalized keeps its source drained, and the monitor waits with the request."""
-    node = _node(device, machine)
+    node = device_node(device, machine)
     while node is not None:
         if node.quiesce:
             return "a request on a disk that a finished mirror keeps drained"
@@ -304,7 +309,7 @@ def _streams_nothing(step: Step, device: str, machine: Machine) -> bool:
     Where no layer holds anything it comes to the end of the chain, and QEMU dies of it (cor_co_preadv_part). Of a
     cluster of which it has found a part it makes a copy, in which it finds what follows.
     """
-    top = _node(device, machine)
+    top = device_node(device, machine)
     return top is not None and any(
         isinstance(node, CopyOnReadNode) and node.bottom is node.skip_filters() and _begins_nowhere(top, parts)
         for node, parts in _reached(step, top)
@@ -350,7 +355,7 @@ def _has_data(top: Node, place: int, end: int) -> bool:
 
 def _is_cut(device: str, machine: Machine) -> bool:
     """QEMU looks at the length that it has found when the filter was asked last, which a query may have done."""
-    node = _node(device, machine)
+    node = device_node(device, machine)
     while node is not None:
         if isinstance(node, AlignedNode) and node.length % node.limits.request:
             return True
@@ -360,7 +365,7 @@ def _is_cut(device: str, machine: Machine) -> bool:
 
 def _copies_too_far(step: Step, device: str, machine: Machine) -> str | None:
     """QEMU copies old data behind the end of a target that is shorter than the disk, and dies of it."""
-    node, end = _node(device, machine), _end(step)
+    node, end = device_node(device, machine), _end(step)
     while node is not None and end is not None and not _is_read(step):
         target = node.child("target")
         unit = node.copy_state.cluster_size if isinstance(node, CopyBeforeWriteNode) and node.copy_state else 1
@@ -371,7 +376,7 @@ def _copies_too_far(step: Step, device: str, machine: Machine) -> str | None:
     return None
 
 
-def _node(name: str, machine: Machine) -> Node | None:
+def device_node(name: str, machine: Machine) -> Node | None:
     """The node of that name, or that of the drive."""
     drive = machine.graph.drives.get(name)
     return drive.root.node if drive is not None and drive.root is not None else machine.graph.nodes.get(name)
@@ -380,7 +385,7 @@ def _node(name: str, machine: Machine) -> Node | None:
 def _ends_behind(step: Step, device: str, machine: Machine) -> str | None:
     """A node below was resized: QEMU dies of a write behind its end, or behind the end of a bitmap of a node above."""
     end = _end(step)
-    node = _node(device, machine)
+    node = device_node(device, machine)
     while node is not None and end is not None and end <= node.length:
         if any(bitmap.size < end for bitmap in node.bitmaps):
             return "a write behind the end of a bitmap"
@@ -394,7 +399,7 @@ def _ends_behind(step: Step, device: str, machine: Machine) -> str | None:
 
 def _below_compress(device: str, machine: Machine) -> Node | None:
     """What a compress filter that a device leads to writes to."""
-    node = _node(device, machine)
+    node = device_node(device, machine)
     while isinstance(node, FilterNode) and node.driver != "compress":
         node = node.filtered
     return node.skip_filters() if node is not None and node.driver == "compress" else None
@@ -426,7 +431,7 @@ def _fails_among_others(step: Step, device: str, machine: Machine) -> str | None
 
 def _is_undefined(step: Step, device: str, machine: Machine) -> str | None:
     """QEMU leaves the reader's buffer as it is, which may be for what a write leaves of a cluster."""
-    top = _node(device, machine)
+    top = device_node(device, machine)
     for node, parts in _reached(step, top):
         undefined = isinstance(node, NullNode) and not node.read_zeroes
         if undefined and any(_is_missing(top or node, node, *part) for part in parts):
@@ -439,7 +444,7 @@ def _passes_a_short_layer(step: Step, device: str, machine: Machine) -> str | No
 
     So it is, too, if the buffer is for what a write to a part of a cluster leaves of it (cor_co_preadv_part, 10.0).
     """
-    top = _node(device, machine)
+    top = device_node(device, machine)
     for node, parts in _reached(step, top):
         below = node.skip_filters().backing_chain_next
         short = isinstance(node, CopyOnReadNode) and node.bottom is not None and below is not None

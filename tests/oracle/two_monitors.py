@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from dangers import FilesSeen
+from dangers import FilesSeen, device_node
 
-from qbitsim.block.chain import status_above
+from qbitsim.block.chain import chain, status_above
 from qbitsim.block.node import Node
 from qbitsim.drivers.qcow2 import Qcow2Node
 from qbitsim.history.normal import normal
@@ -45,6 +45,8 @@ class TwoMonitors(Player):
             self._note_files()
             if "-z" in str(step.get("io")):
                 self.files.zeroed.update(self._mirrored_files())
+            if "read" in str(step.get("io")):
+                self.files.zeroed.update(self._read_files(step["io"][0]))
             if "settle" in step:
                 self.second_records.append({"type": "settled"})
         return self.records
@@ -63,10 +65,17 @@ class TwoMonitors(Player):
             if isinstance(node, Qcow2Node) and node.image.layout.active.packed:
                 self.files.compressed.add(node.filename)
         for job in self.machine.jobs.jobs:
+            if isinstance(job, MirrorJob) and not job.target.node.skip_filters().supports_backing:
+                self.files.mirrored.add(job.target.node.filename)
             placed = _placed(job, self.machine) if isinstance(job, MirrorJob) else []
             if len(placed) > 1:
                 ends = {each for offset, length in placed for each in (offset, offset + length)}
                 self.files.scattered.setdefault(job.target.node.skip_filters().filename, set()).update(ends)
+
+    def _read_files(self, device: str) -> list[str]:
+        """The plain files in which a mirror may have zeroed something that is read now, which hides it as a hole."""
+        node = device_node(device, self.machine) if self.machine is not None else None
+        return [layer.filename for layer in chain(node) if layer.filename in self.files.mirrored]
 
     def _mirrored_files(self) -> list[str]:
         """The plain files to which mirrors copy writes at once."""

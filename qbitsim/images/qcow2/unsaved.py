@@ -96,7 +96,7 @@ class UnsavedTables(CacheOrder):
         if guest in self._entries or guest in self._holes:
             return
         block = self._content.whole_cluster(guest) if guest in self._content.allocation_order() else None
-        zero = self._content.is_zero_below(guest)
+        zero = self._is_zero_in_file(guest)
         if place is None and not zero:
             self._holes.add(guest, guest + 1)
         else:
@@ -110,11 +110,15 @@ class UnsavedTables(CacheOrder):
         for guest in guests:
             if guest in self._entries or guest in self._holes:
                 continue
-            place, zero = places.get(guest), self._content.is_zero_below(guest)
+            place, zero = places.get(guest), self._is_zero_in_file(guest)
             if place is None and not zero:
                 self._holes.add(guest, guest + 1)
             else:
                 self._entries[guest] = Saved(place, None, zero)
+
+    def _is_zero_in_file(self, guest: int) -> bool:
+        """Whether a cluster that has not changed, or has become ZERO only, is ZERO in the file."""
+        return guest not in self._zeroed and self._content.is_zero_below(guest)
 
     def remember_written(
         self, guests: range, moved: Mapping[int, int | Packed | None], places: Mapping[int, int]
