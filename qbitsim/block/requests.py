@@ -105,7 +105,7 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
             self.note_write_end(offset + len(data))
         self.unflushed = True
         try:
-            if self.detect_zeroes != "off" and not compressed and data.count(0) == len(data):
+            if self.detect_zeroes != "off" and data.count(0) == len(data):
                 # bdrv_aligned_pwritev (block/io.c, QEMU 10.0)
                 self._zero(offset, len(data), unmap=self.detect_zeroes == "unmap")
             elif compressed and not self.supports_compression:
