@@ -211,7 +211,7 @@ def set_writable(graph: Graph, node: Node, *, writable: bool) -> None:
     in the file when it ends.
 
     :raises QmpError: somebody above, or another user of the file, does not allow it, or something cannot be flushed;
-        nothing has changed then.
+        nothing has changed then, but for bitmaps that were to be read-only (:meth:`.Node.reopen_prepare`).
     """
     nodes, backing_files = _opened_together(node), _backing_files_opened_together(node)
     with ExitStack() as drained:
@@ -223,6 +223,9 @@ def set_writable(graph: Graph, node: Node, *, writable: bool) -> None:
         for each in backing_files:
             if each.read_only:
                 each.check_stays_read_only()
+        if not writable:
+            for each in nodes:
+                each.reopen_prepare(each.options, read_only=True)
         before = [each.read_only for each in nodes]
         for each in nodes:
             each.mark_read_only(read_only=not writable)
