@@ -249,6 +249,9 @@ class FileRequests:
         """The disk is about to be cut off; refcounts are written before others are discarded."""
         self.tell_writes()
         layout = self._image.layout
+        first = -(-size // layout.cluster_size) * layout.cluster_size
+        if first < old:
+            self.note_tables_of(first, old - first)  # to discard makes a table where there is none
         cut_off = layout.cut_off(size, old)
         if cut_off.data:
             self._flush_refcounts()
