@@ -61,6 +61,12 @@ DEATHS = {
 }
 """What QEMU says as it dies of something that cannot be told beforehand -> why the example ends then."""
 
+_DRAINING = {
+    *("blockdev-backup", "drive-backup", "blockdev-snapshot", "blockdev-snapshot-sync"),
+    *("blockdev-snapshot-internal-sync", "blockdev-snapshot-delete-internal-sync"),
+}
+"""Commands and actions before which 7.2 drains all nodes."""
+
 
 def danger_before(step: Step, machine: Machine, files: FilesSeen) -> str | None:
     """The same, of what can be known before the step.
@@ -79,6 +85,8 @@ def danger_before(step: Step, machine: Machine, files: FilesSeen) -> str | None:
         return "a reopening that gives a node something with a node that is used twice below"
     if machine.profile.name == "7.2" and _lets_a_job_go_on(message, machine):
         return "a limited stream below a throttle filter while that is drained"
+    if machine.profile.name == "7.2" and _lets_mirrors_go_on(message, machine):
+        return "two limited mirrors that a drained section lets go on at once"
     looks = any(_looks_at_places(*action, machine, files.scattered) for action in _actions(message))
     if looks and not _is_refused(message, machine):
         return "a limited job on what a mirror has copied several pieces of at once"
@@ -186,6 +194,12 @@ def _is_refused(message: dict[str, Any], machine: Machine) -> bool:
     except QmpError:
         return True
     return False
+
+
+def _lets_mirrors_go_on(message: dict[str, Any], machine: Machine) -> bool:
+    """Whether all nodes are drained beside two mirrors that wait for their limits; which is done first is a race."""
+    waiting = [job for job in machine.jobs.jobs if isinstance(job, MirrorJob) and job.limit.speed and not job.ready]
+    return len(waiting) > 1 and any(command in _DRAINING for command, _arguments in _actions(message))
 
 
 def _ends_jobs_within(asked: str, machine: Machine) -> bool:
