@@ -77,16 +77,8 @@ def danger_before(step: Step, machine: Machine, files: FilesSeen) -> str | None:
         return _danger_of_request(step, str(step.get("write", step.get("io"))[0]), machine, files)
     message = step.get("qmp", step.get("second"))
     asked = f"{message['execute']} {message.get('arguments', {}).get('command-line', '')}"
-    if machine.profile.name == "7.2" and _ends_jobs_within(asked, machine):
-        return "a stop while jobs work on chains, which may end in it"
-    if machine.profile.name == "7.2" and _reopens_below_a_backup(message, machine):
-        return "a stream into a read-only layer that a backup looks into"
-    if machine.profile.name == "7.2" and _gives_what_is_used_twice(message, machine):
-        return "a reopening that gives a node something with a node that is used twice below"
-    if machine.profile.name == "7.2" and _lets_a_job_go_on(message, machine):
-        return "a limited stream below a throttle filter while that is drained"
-    if machine.profile.name == "7.2" and _lets_mirrors_go_on(message, machine):
-        return "two limited mirrors that a drained section lets go on at once"
+    if machine.profile.name == "7.2" and (reason := _danger_of_draining(message, asked, machine)) is not None:
+        return reason
     looks = any(_looks_at_places(*action, machine, files.scattered) for action in _actions(message))
     if looks and not _is_refused(message, machine):
         return "a limited job on what a mirror has copied several pieces of at once"
@@ -103,6 +95,21 @@ def danger_before(step: Step, machine: Machine, files: FilesSeen) -> str | None:
     gone = [node.name for node in machine.graph.nodes.values() if getattr(node, "detached", False)]
     if any(f'"{name}"' in json.dumps(message) for name in gone):
         return "a new user of the filter of a stream that is over"
+    return None
+
+
+def _danger_of_draining(message: dict[str, Any], asked: str, machine: Machine) -> str | None:
+    """What happens in the drained sections of 7.2, which last longer and reach farther."""
+    if _ends_jobs_within(asked, machine):
+        return "a stop while jobs work on chains, which may end in it"
+    if _reopens_below_a_backup(message, machine):
+        return "a stream into a read-only layer that a backup looks into"
+    if _gives_what_is_used_twice(message, machine):
+        return "a reopening that gives a node something with a node that is used twice below"
+    if _lets_a_job_go_on(message, machine):
+        return "a limited stream below a throttle filter while that is drained"
+    if _lets_mirrors_go_on(message, machine):
+        return "two limited mirrors that a drained section lets go on at once"
     return None
 
 
