@@ -26,8 +26,8 @@ def status_above(node: Node, base: Node | None, offset: int, length: int, *, hol
 
     Filters have nothing of their own, so that it does not matter whether ``base`` is one, such as that of another job.
 
-    :param holes: whether a plain file that ends the chain is asked for its holes; otherwise it has all that it covers
-        (want_zero of bdrv_co_common_block_status_above).
+    :param holes: whether files are asked for their holes; otherwise a plain file that ends the chain has all that it
+        covers (want_zero of bdrv_co_common_block_status_above).
 
     It ends where the node does, whatever is asked for. What no layer has reads as zeroes
     (bdrv_co_common_block_status_above, block/io.c, QEMU 10.0).
@@ -37,7 +37,7 @@ def status_above(node: Node, base: Node | None, offset: int, length: int, *, hol
     while True:
         if not holes and _is_plain_file(layer):
             return Status(length, data=True)
-        status = layer.status(offset, length)
+        status = layer.status(offset, length) if holes else layer.layer_status(offset, length)
         below = layer.backing_chain_next
         if status.allocated or below is None or below is base:
             return status

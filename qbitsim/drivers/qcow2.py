@@ -479,12 +479,17 @@ class Qcow2Node(DriverNode):
         super()._flush()
 
     def _status(self, offset: int, length: int) -> Status:
+        status = self.layer_status(offset, length)
+        if status.data and self._shows_holes:
+            status.zero, status.length = self.image.data_run(offset, status.length)
+        return status
+
+    def layer_status(self, offset: int, length: int) -> Status:
+        """As of every node; what is allocated is told by the tables alone (want_zero of qcow2_co_block_status)."""
         if not self._counted:
             self._counted, self._shows_holes = True, self.image.shows_holes
         kind, run = self.image.status(offset, length)
         data, zero = STATUS_OF[kind]
-        if data and self._shows_holes:
-            zero, run = self.image.data_run(offset, run)
         return Status(run, data=data, zero=zero)
 
     def zeroes_fast(self, offset: int, length: int) -> bool:
