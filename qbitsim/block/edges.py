@@ -206,15 +206,19 @@ class Edges(DrainedSections):
         self.replace_node(top, node)
         self.refresh_permissions(node)
 
-    def release(self, node: Node) -> None:
-        """Close ``node`` and what it alone used, if nobody uses it."""
-        depth_first(node, self._release)
+    def release(self, node: Node, *, half_open: bool = False) -> None:
+        """Close ``node`` and what it alone used, if nobody uses it.
 
-    def _release(self, node: Node) -> Iterator[Node]:
+        :param half_open: its driver could not open it, so that nothing is flushed (bdrv_open_driver, block.c, 10.0).
+        """
+        depth_first(node, lambda each: self._release(each, half_open=half_open and each is node))
+
+    def _release(self, node: Node, *, half_open: bool) -> Iterator[Node]:
         if node.parents or node.monitor_owned or node.held or self.nodes.get(node.name) is not node:
             return
         with self.forced_change():
-            node.flush_at_end()
+            if not half_open:
+                node.flush_at_end()
             node.close()
             for edge in list(node.children):
                 self._cut(edge)

@@ -353,7 +353,7 @@ def insert_filter(
         node.refresh_limits()
     except QmpError as error:
         graph.changing()  # bdrv_open_driver gives up the file before the node is closed
-        graph.release(node)
+        graph.release(node, half_open=True)
         raise QmpError(f"Could not create node: {error.desc}") from None
     try:
         graph.insert_above(source, node)

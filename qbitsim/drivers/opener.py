@@ -59,6 +59,7 @@ class Opener:
         self.profile = profile
         self.opening: list[Image] = []
         self._level = 0
+        self._open_ones: set[Node] = set()
 
     def open(self, options: Options) -> Node:
         """Open the node that ``options`` describe.
@@ -197,7 +198,7 @@ class Opener:
                 continue
             node = self.graph.nodes[name]
             if not node.parents:
-                self.graph.release(node)
+                self.graph.release(node, half_open=node not in self._open_ones)
 
     def _open(self, options: Options, inherited: Options) -> Node:
         """Open a node, and all backing files below it, in a loop: a chain can be longer than the stack is deep.
@@ -264,6 +265,7 @@ class Opener:
         node = driver.node.open(self, merged)
         node.cache_options = merged.get("cache", {})
         node.on_opened()
+        self._open_ones.add(node)
         return _Layer(node, options, merged)
 
     def _complete(self, layer: _Layer, below: Node | None) -> Node:
