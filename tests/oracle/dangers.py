@@ -108,8 +108,8 @@ def _danger_of_draining(message: dict[str, Any], asked: str, machine: Machine) -
         return "a reopening that gives a node something with a node that is used twice below"
     if _lets_a_job_go_on(message, machine):
         return "a limited stream below a throttle filter while that is drained"
-    if _lets_mirrors_go_on(message, machine):
-        return "two limited mirrors that a drained section lets go on at once"
+    if _lets_jobs_go_on(message, machine):
+        return "two limited jobs that a drained section lets go on at once"
     return None
 
 
@@ -203,9 +203,12 @@ def _is_refused(message: dict[str, Any], machine: Machine) -> bool:
     return False
 
 
-def _lets_mirrors_go_on(message: dict[str, Any], machine: Machine) -> bool:
-    """Whether all nodes are drained beside two mirrors that wait for their limits; which is done first is a race."""
-    waiting = [job for job in machine.jobs.jobs if isinstance(job, MirrorJob) and job.limit.speed and not job.ready]
+def _lets_jobs_go_on(message: dict[str, Any], machine: Machine) -> bool:
+    """Whether all nodes are drained beside two jobs that wait for their limits; which is done first is a race."""
+    kinds = {"mirror", "commit", "stream"}
+    waiting = [
+        job for job in machine.jobs.jobs if job.kind in kinds and job.limit.speed and str(job.status) == "running"
+    ]
     return len(waiting) > 1 and any(command in _DRAINING for command, _arguments in _actions(message))
 
 
