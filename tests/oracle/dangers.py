@@ -56,8 +56,8 @@ CLUSTER = 65536
 
 
 DEATHS = {
-    "bdrv_do_drained_end: Assertion `bs->quiesce_counter > 0' failed": "QEMU 7.2 dies of a drained section in which a job "
-    "has taken nodes away",
+    "bdrv_do_drained_end: Assertion `bs->quiesce_counter > 0' failed": "QEMU 7.2 dies of a drained section in which a "
+    "job has taken nodes away",
     "hbitmap_merge: Assertion `b->orig_size == result->orig_size' failed": "QEMU 7.2 dies of a copy-before-write node "
     "above a raw one whose file was resized",
 }
