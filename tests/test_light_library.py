@@ -125,5 +125,5 @@ from qbitsim.light_library import array
 print("collections" in sys.modules, "collections.abc" in sys.modules)
 from collections.abc import MutableSequence
 print(isinstance(array("Q"), MutableSequence))"""
-    shown = subprocess.run([sys.executable, "-IS", "-c", program], capture_output=True, text=True, check=True)
+    shown = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
     assert shown.stdout.split() == ["False", "False", "True"]
