@@ -64,6 +64,7 @@ def block_stream(context: Context, args: BlockStream) -> None:
             above_base=above_base,
             backing_name=args.backing_file,
             base_name=shown_filename(base.skip_filters()) if base is not None else None,
+            shown_filename=shown_filename,
             speed=args.speed or 0,
             on_error=str(args.on_error or "report"),
             auto_finalize=args.auto_finalize is not False,

@@ -26,6 +26,8 @@ from qbitsim.jobs.loop import CHUNK, LoopJob, restore_read_only, set_writable
 from qbitsim.records import record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qbitsim.block.node import Child, Node
     from qbitsim.drivers.copy_on_read import CopyOnReadNode
     from qbitsim.jobs.job_list import JobList
@@ -39,6 +41,7 @@ class StreamOptions:
     :ivar above_base: the node right above the base, which is a filter if the base was named below some.
     :ivar backing_name: what the node's header shall say of its backing file; None for the base's own name.
     :ivar base_name: the base's own name as queries show it, None without a base.
+    :ivar shown_filename: tells that of the base that there is at the end.
     :ivar speed: bytes per second, 0 for no limit; :ivar on_error: as for a backup.
     :ivar filter_node_name: None for a hidden one.
     """
@@ -48,6 +51,7 @@ class StreamOptions:
     above_base: Node
     backing_name: str | None
     base_name: str | None
+    shown_filename: Callable[[Node], str]
     speed: int
     on_error: str
     auto_finalize: bool
@@ -161,11 +165,16 @@ class StreamJob(LoopJob):
                 if base is None:
                     node.change_backing_file(None, None)
                 else:
-                    driver = base.skip_filters().driver
-                    node.change_backing_file(self.options.backing_name or self.options.base_name, driver)
+                    shown = base.skip_filters()
+                    node.change_backing_file(self.options.backing_name or self._name_of(shown), shown.driver)
             except OSError as error:
                 return errno_of(error)
         return 0
+
+    def _name_of(self, base: Node) -> str | None:
+        """The name of the base; a filter that was dropped and has nothing below it has the one that it had."""
+        dropped = base.is_filter and not base.children
+        return self.options.base_name if dropped else self.options.shown_filename(base)
 
     def _set_backing(self, edge: Child, base: Node | None) -> None:
         graph, node = self.jobs.graph, self.node.skip_filters()
