@@ -59,6 +59,34 @@ class BlockdevOptionsFile(BlockdevOptions):
     x_check_cache_dropped: bool | None = arg(features=["unstable"])
 
 
+class NamedFileNode(DriverNode):
+    """What opens a file of the host by its name (block/file-posix.c, QEMU 10.0)."""
+
+    __slots__ = ()
+
+    @classmethod
+    def take_filename(cls, name: str, options: Options) -> Mapping[str, str]:
+        """The name without the protocol; one that still looks like one with a protocol gets ``./`` then.
+
+        (bdrv_parse_filename_strip_prefix, block.c, QEMU 10.0)
+        """
+        rest = name.removeprefix(f"{cls.driver}:")
+        options["filename"] = f"./{rest}" if rest != name and has_protocol(rest) else rest
+        return {}
+
+    @classmethod
+    def complete_options(cls, options: Options) -> None:
+        """Refuse a file without a name (bdrv_open_common, block.c, QEMU 10.0)."""
+        if not options.get("filename"):
+            raise QmpError(f"The '{cls.driver}' block driver requires a file name")
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> None:
+        """Refuse aio=native without cache.direct (raw_open_common, block/file-posix.c)."""
+        if options.get("aio") == "native" and not options.get("cache", {}).get("direct"):
+            raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
+
+
 @driver(
     "file",
     options=BlockdevOptionsFile,
@@ -68,7 +96,7 @@ class BlockdevOptionsFile(BlockdevOptions):
     accepts={"pr-manager": ()},
     reopens=["x-check-cache-dropped"],
 )
-class FileNode(DriverNode):
+class FileNode(NamedFileNode):
     """``file``: one file.
 
     A format node above works on the disk in the file and asks here for the places where in the file it is; whoever
@@ -102,9 +130,8 @@ class FileNode(DriverNode):
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
         """Open the file of that name."""
+        cls.complete_options(options)
         filename = options["filename"]
-        if not filename:
-            raise QmpError("The 'file' block driver requires a file name")
         if options.get("node-name") is not None:
             opener.graph.check_name(options["node-name"])  # before the file is opened (bdrv_open_driver)
         read_only, auto = flag(options, "read-only"), flag(options, "auto-read-only")
@@ -121,23 +148,6 @@ class FileNode(DriverNode):
         )
         opener.register(node, options)
         return node
-
-    @classmethod
-    def check_options(cls, options: Mapping[str, Any]) -> None:
-        """Refuse aio=native without cache.direct (raw_open_common, block/file-posix.c)."""
-        if options.get("aio") == "native" and not options.get("cache", {}).get("direct"):
-            raise QmpError("aio=native was specified, but it requires cache.direct=on, which was not specified.")
-
-    @classmethod
-    def take_filename(cls, name: str, options: Options) -> Mapping[str, str]:
-        """See :func:`without_protocol`."""
-        options["filename"] = without_protocol(name, cls.driver)
-        return {}
-
-    @classmethod
-    def complete_options(cls, options: Options) -> None:
-        """See :func:`check_has_filename`."""
-        check_has_filename(options, cls.driver)
 
     @property
     def image_file(self) -> ImageFile:
@@ -318,24 +328,6 @@ class FileNode(DriverNode):
         """Never fail: the file itself is fine, the disk in it has faults of its own."""
         if operation == "write":
             self.image.extend_file(offset + length)
-
-
-def check_has_filename(options: Options, driver: str) -> None:
-    """Refuse a file without a name (bdrv_open_common, block.c, QEMU 10.0).
-
-    :raises QmpError: there is none.
-    """
-    if not options.get("filename"):
-        raise QmpError(f"The '{driver}' block driver requires a file name")
-
-
-def without_protocol(name: str, protocol: str) -> str:
-    """The name without the protocol; one that still looks like one with a protocol gets ``./`` then.
-
-    (bdrv_parse_filename_strip_prefix, block.c, QEMU 10.0)
-    """
-    rest = name.removeprefix(f"{protocol}:")
-    return f"./{rest}" if rest != name and has_protocol(rest) else rest
 
 
 def _is_writable(file: ImageFile, filename: str, *, or_read_only: bool) -> bool:

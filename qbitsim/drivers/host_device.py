@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import errno
 
-from qbitsim.drivers.driver import DriverNode, driver
-from qbitsim.drivers.file import BlockdevOptionsFile, FileNode, check_has_filename, without_protocol
+from qbitsim.drivers.driver import driver
+from qbitsim.drivers.file import BlockdevOptionsFile, NamedFileNode
 from qbitsim.drivers.options import Options, flag
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files.failures import NoRegularFileError, failure_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import NoReturn
 
     from qbitsim.drivers.opener import Opener
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     strong=["filename"],
     accepts={"pr-manager": ()},
 )
-class HostDeviceNode(DriverNode):
+class HostDeviceNode(NamedFileNode):
     """``host_device``: never there."""
 
     __slots__ = ()
@@ -41,7 +40,7 @@ class HostDeviceNode(DriverNode):
         :raises QmpError: it is missing, or no device.
         :raises UnsupportedError: it is a device.
         """
-        check_has_filename(options, cls.driver)
+        cls.complete_options(options)
         filename = options["filename"]
         if options.get("node-name") is not None:
             opener.graph.check_name(options["node-name"])  # before the file is opened (bdrv_open_driver)
@@ -54,22 +53,6 @@ class HostDeviceNode(DriverNode):
             if error.errno != errno.EISDIR or not reads:  # a directory can be read
                 raise QmpError(failure_text("open", filename, error)) from None
         raise QmpError(f"'{cls.driver}' driver requires '{filename}' to be either a character or block device")
-
-    @classmethod
-    def take_filename(cls, name: str, options: Options) -> Mapping[str, str]:
-        """See :func:`.without_protocol`."""
-        options["filename"] = without_protocol(name, cls.driver)
-        return {}
-
-    @classmethod
-    def complete_options(cls, options: Options) -> None:
-        """See :func:`.check_has_filename`."""
-        check_has_filename(options, cls.driver)
-
-    @classmethod
-    def check_options(cls, options: Mapping[str, object]) -> None:
-        """Refuse what ``file`` refuses."""
-        FileNode.check_options(options)
 
 
 @driver(
