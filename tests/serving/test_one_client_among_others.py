@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 
 from wire_fake import FakeMachine
@@ -40,9 +41,12 @@ def connect(server):
     return connection, transport
 
 
-def test_another_client_is_answered_while_a_long_message_is_read_and_answered():
+def test_another_client_is_answered_while_a_long_message_is_read_and_answered(monkeypatch):
     async def main():
         server = Server(FakeMachine())
+        looks = itertools.count()
+        # A millisecond passes between two looks at the clock, on any machine.
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: next(looks) / 1000)
         (long, long_transport), (short, short_transport) = connect(server), connect(server)
         numbers = [*range(40_000), "\u00e9"]  # with an escape, which the fast way does not take
         long.data_received(json.dumps({"execute": "echo", "id": numbers}).encode())

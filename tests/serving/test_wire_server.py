@@ -128,14 +128,14 @@ def test_virtual_time_follows_the_wall_clock_and_deadlines_are_met_to_the_nanose
     async def test(machine, path, *_):
         client = await Client.connect(path)
         before = asyncio.get_running_loop().time()
-        assert await client.ask("sleep", ns=50_000_000) == {"return": {}}
+        assert await client.ask("sleep", ns=300_000_000) == {"return": {}}
         deadline = machine.next_deadline
         await asyncio.sleep(0.02)
         await client.ask("echo")
-        assert deadline - 35_000_000 < machine.now < deadline
+        assert deadline - 285_000_000 < machine.now < deadline
         event = await client.read()
         assert event["event"] == "AWAKE"
-        assert 0.04 < asyncio.get_running_loop().time() - before < 1
+        assert 0.29 < asyncio.get_running_loop().time() - before < 3
         stamp = event["timestamp"]
         assert stamp["seconds"] * 10**6 + stamp["microseconds"] == deadline // 1000
         await asyncio.sleep(0.02)
