@@ -168,8 +168,8 @@ class Drive:
             self.drained_poll()  # what is in flight needs the medium
             self.medium_options = self.current_medium_options()
             edge, self.root = self.root, None
-            for _ in range(2):
-                # blk_drain and bdrv_root_unref_child, in block/block-backend.c and block.c
+            for _ in range(2 if self.throttle_group is None else 3):
+                # Once for the limits, blk_drain and bdrv_root_unref_child (blk_remove_bs, block/block-backend.c).
                 node = edge.node  # which a job that ends now may replace
                 self.graph.drain(node)
                 node.drained_end()

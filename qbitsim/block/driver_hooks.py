@@ -31,6 +31,7 @@ class DriverHooks:
     :cvar never_freeze: it is a filter that a job takes out, so that no other one may rely on it.
     :cvar is_format: it shows a disk that is in an image file.
     :cvar takes_part_in_draining: it has something to do before it is quiet (bdrv_co_drain_begin, QEMU 7.2).
+    :cvar limits_ask_for_info: to tell its limits it asks its child for more than limits (bdrv_get_info).
     :cvar tells_filename: it says itself whether its file name tells all (bdrv_refresh_filename).
     """
 
@@ -45,6 +46,7 @@ class DriverHooks:
     strong_options: ClassVar[tuple[str, ...]] = ()
     shows_filename_of_child: ClassVar[bool] = False
     takes_part_in_draining: ClassVar[bool] = False
+    limits_ask_for_info: ClassVar[bool] = False
     tells_filename: ClassVar[bool] = False
 
     __slots__ = ()

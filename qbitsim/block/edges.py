@@ -17,7 +17,7 @@ from qbitsim.block.permissions import refresh_permissions
 from qbitsim.block.stacking import check_height, check_stack, settle_level
 from qbitsim.block.waiting import WaitingRequests
 from qbitsim.block.walk import depth_first
-from qbitsim.errors import QmpError
+from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.light_library import contextmanager, nullcontext
 
@@ -174,6 +174,17 @@ class Edges(DrainedSections):
             self.replace_child(edge, new)
         moved.reverse()
         return moved
+
+    def check_append(self, node: Node) -> None:
+        """Refuse to put a node above one of which QEMU then never hears what its limits are.
+
+        bdrv_append(), block.c, asks with the graph locked; a driver that asks its child in turn with bdrv_get_info(),
+        which is a coroutine, waits for that lock (seen with 10.0 and 11.1; 7.2 has none).
+
+        :raises UnsupportedError: it is such a node.
+        """
+        if self.drains_on_change and node.limits_ask_for_info:
+            raise UnsupportedError(f"a node right above '{node.name}', whose driver is {node.driver}: real QEMU hangs")
 
     def insert_above(self, node: Node, top: Node) -> None:
         """Put ``top``, which has no parents yet, in the place of ``node``, which it has as a child or leaves alone.

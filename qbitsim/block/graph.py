@@ -18,7 +18,7 @@ from qbitsim.block.throttle_group import ThrottleGroup
 from qbitsim.errors import QmpError
 from qbitsim.files import permissions as perms
 from qbitsim.files.faults import StalledError
-from qbitsim.light_library import contextmanager, suppress
+from qbitsim.light_library import contextmanager, nullcontext, suppress
 from qbitsim.light_typing import TypeVar
 
 TYPE_CHECKING = False
@@ -215,10 +215,15 @@ class Graph(Edges):
         drive.limits_changed()
 
     def unlimit_drive(self, drive: Drive) -> None:
-        """Let ``drive`` leave its group, if it is in one; what waits for its limits is made (blk_io_limits_disable)."""
-        drive.drained_poll()
-        group, drive.throttle_group = drive.throttle_group, None
-        if group is not None:
+        """Let ``drive`` leave its group, if it is in one; what waits for its limits is made (blk_io_limits_disable).
+
+        :raises StalledError: its medium never would be quiet; nothing has changed then.
+        """
+        group = drive.throttle_group
+        if group is None:
+            return
+        with self.drained(drive.root.node) if drive.root is not None else nullcontext():
+            drive.throttle_group = None
             self.leave_group(group)
 
     def leave_group(self, group: ThrottleGroup) -> None:

@@ -128,6 +128,7 @@ def blockdev_snapshot_sync(context: Context, args: BlockdevSnapshotSync) -> None
         raise QmpError("New overlay node-name missing")
     if name is not None and _is_taken(graph, name):
         raise QmpError("New overlay node-name already in use")
+    graph.check_append(old)
     image_format = args.format or "qcow2"
     if args.mode is not NewImageMode.EXISTING:
         create_image(context, args.snapshot_file, image_format, old.length, old)
@@ -185,6 +186,7 @@ def _insert(context: Context, overlay: Node, old: Node) -> None:
         raise QmpError("The overlay does not support backing images")
     if old.leads_to(overlay):
         raise QmpError(f"Making '{old.name}' a backing child of '{overlay.name}' would create a cycle")
+    context.graph.check_append(old)
     if context.profile.active_nodes_have_active_children and old.inactive and not overlay.inactive:
         inactivate(context.graph, overlay)
     change = _Overlay(context.graph, context.profile, overlay, old)

@@ -31,6 +31,8 @@ class BlockdevOptionsCompress(BlockdevOptionsGenericFormat):
 class CompressNode(AlignedNode):
     """``compress``, whose child is ``file``."""
 
+    limits_ask_for_info = True
+
     __slots__ = ()
 
     @classmethod

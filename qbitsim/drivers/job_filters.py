@@ -123,6 +123,7 @@ def _append(graph: Graph, node: Node, top: _Filter, name: str | None) -> _Filter
     top.implicit = name is None
     _register(graph, top, name)
     try:
+        graph.check_append(node)
         with graph.drained(node):
             graph.attach(top, "backing", node, is_part=True)
             graph.insert_above(node, top)

@@ -176,7 +176,10 @@ class Qcow2Node(DriverNode):
 
     def save_state(self, length: int) -> None:
         """Write it into the image."""
+        l1, tables = self.image.layout.active.l1, dict(self.image.layout.active.l2)
         self.image.save_state(length)
+        self._requests.note_grown(l1)
+        self._requests.note_state(length, tables)
 
     def create_snapshot(self, name: str, date: int, clock: int, state_size: int = 0) -> StoredSnapshot:
         """Take it in the image.

@@ -15,7 +15,7 @@ from qbitsim.records import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from qbitsim.block.node import Node
     from qbitsim.images.content import Reader
@@ -146,6 +146,26 @@ class FileRequests:
             self._note_end((block + 1) * self._image.cluster_size)
         ends = (layout.table_end(guest * self._image.cluster_size) for guest in new)
         self._tables_end = max([self._tables_end, *ends])
+
+    def note_state(self, length: int, before: Mapping[int, int]) -> None:
+        """Let the file know of the machine's state, and before it of the L2 tables it needs (qcow2_save_vmstate).
+
+        The first request fills its cluster; the rest is written to its end, and then what is left of the last one.
+
+        :param before: the tables that there were, as :attr:`.Tables.l2`.
+        """
+        layout, unit = self._image.layout, self._image.cluster_size
+        first, stop = layout.state_range(length)
+        entries = unit // TABLE_ENTRY
+        for table in range(first // entries, -(-stop // entries)):
+            place = layout.active.l2[table]
+            if place != before.get(table):
+                self._note_end((layout.clusters.block_of(place) + 1) * unit)
+                self._note_end((place + 1) * unit)
+        self._note_end((layout.active.places[first] + 1) * unit)
+        for start, size in layout.host_runs(first * unit, length):
+            self._note_end(start + size)
+        self._note_end((layout.active.places[stop - 1] + 1) * unit)
 
     def note_snapshot(self) -> None:
         """Let the file know of the L1 table of the newest snapshot, and of the list (qcow2_snapshot_create)."""

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from qbitsim.errors import UnsupportedError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.block.node import Node
@@ -17,9 +19,15 @@ _DIGITS = 6
 def add_temporary_overlay(opener: Opener, node: Node, *, read_only: bool) -> Node:
     """Open an overlay over ``node``, whose file is unlinked at once; what is written there is lost at the end.
 
-    :raises QmpError: as :meth:`.Opener.open`; ``node`` is closed then, if nobody else uses it.
+    :raises QmpError: as :meth:`.Opener.open` and :meth:`.Edges.check_append`; ``node`` is closed then, if nobody else
+        uses it.
     """
     graph = opener.graph
+    try:
+        graph.check_append(node)
+    except UnsupportedError:
+        graph.release(node)
+        raise
     for directory in ("/var", _DIRECTORY):
         if not graph.images.is_directory(directory):
             graph.images.mkdir(directory)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from qbitsim import Machine, QmpError, UnsupportedError
+from qbitsim.commands.drives import add_drive
 
 MIB = 1 << 20
 QCOW2 = {"driver": "qcow2", "node-name": "q", "discard": "unmap", "file": {"driver": "file", "filename": "a.qcow2"}}
@@ -251,3 +252,44 @@ def test_the_first_release_had_none() -> None:
     old.add_disk("d", "1M", format="raw")
     with pytest.raises(QmpError, match=r"^Unknown file format 'compress'$"):
         old.execute("drive-backup", {"device": "d", "sync": "full", "target": "t", "format": "compress"})
+
+
+# -- what may stand on it
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("blockdev-snapshot", {"node": "c", "overlay": "over"}),
+        ("blockdev-snapshot-sync", {"node-name": "c", "snapshot-file": "new", "snapshot-node-name": "new"}),
+        ("blockdev-mirror", {"job-id": "j", "device": "c", "target": "null", "sync": "full"}),
+    ],
+)
+@pytest.mark.parametrize("release", ["7.2", "10.0", "11.1"])
+def test_what_stands_right_above_hangs_later_releases(release: str, command: str, arguments: dict[str, str]) -> None:
+    machine = Machine(release)
+    for name in ("a.qcow2", "b.qcow2"):
+        machine.images.create(name, "qcow2", MIB)
+    machine.add_node({"driver": "null-co", "node-name": "null", "size": MIB})
+    add(machine)
+    over = {"driver": "file", "filename": "b.qcow2"}
+    machine.add_node({"driver": "qcow2", "node-name": "over", "file": over, "backing": None})
+    before, names = machine.qmp("query-named-block-nodes"), machine.images.names()
+    if release == "7.2":
+        assert machine.execute(command, arguments) == {}
+        return
+    with pytest.raises(UnsupportedError) as refused:
+        machine.execute(command, arguments)
+    assert str(refused.value).endswith("a node right above 'c', whose driver is compress: real QEMU hangs")
+    assert (machine.qmp("query-named-block-nodes"), machine.images.names()) == (before, names)
+
+
+@pytest.mark.parametrize("release", ["10.0", "11.1"])
+def test_a_temporary_overlay_is_refused_likewise_and_closes_what_it_would_stand_on(release: str) -> None:
+    machine = Machine(release)
+    machine.images.create("a.qcow2", "qcow2", MIB)
+    disk = {"driver": "compress", "file.driver": "qcow2", "file.file.driver": "file", "file.file.filename": "a.qcow2"}
+    with pytest.raises(UnsupportedError, match="compress: real QEMU hangs"):
+        add_drive(machine, {"if": "none", "id": "d", "snapshot": "on", **disk})
+    assert machine.qmp("query-named-block-nodes") == []
+    assert machine.images.names() == ["a.qcow2"]

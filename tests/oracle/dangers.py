@@ -42,7 +42,7 @@ class FilesSeen:
     :ivar compressed: those in which compressed data were seen.
     :ivar scattered: of those to which a mirror or active commit copied several pieces at once, where pieces met.
     :ivar mirrored: plain files to which mirrors have written.
-    :ivar zeroed: those in which a mirror zeroed what the guest did meanwhile, or which were read since.
+    :ivar zeroed: those in which zeroes may be holes or not: to a mirror at work, read since, or zeroed in place.
     """
 
     compressed: set[str] = field(default_factory=set)
@@ -87,7 +87,7 @@ def danger_before(step: Step, machine: Machine, files: FilesSeen) -> str | None:
     if any(_commits_into_the_past(*action, machine) for action in _actions(message)):
         return "a commit in a chain that ends in snapshot-access"
     if any(_looks_for_holes(*action, machine, files.zeroed) for action in _actions(message)):
-        return "a job on a plain file in which a mirror zeroed something"
+        return "a job on a plain file of which the host alone knows whether zeroes are holes"
     if _mirrors_past_a_threshold(message, machine):
         return "a threshold of what a mirror writes to"
     over = any(job.kind == "stream" and str(job.status) == "concluded" for job in machine.jobs.jobs)
@@ -357,7 +357,7 @@ def _leaves_zeroes(top: Node, parts: list[tuple[int, int]]) -> bool:
 
     (is_zero_cow, block/qcow2.c, 10.0)
     """
-    return not any(_has_data(top, *part) for part in parts)
+    return not any(has_data(top, *part) for part in parts)
 
 
 def _status(top: Node, base: Node | None, place: int, length: int) -> Status:
@@ -368,7 +368,7 @@ def _status(top: Node, base: Node | None, place: int, length: int) -> Status:
         return Status(length, data=True)
 
 
-def _has_data(top: Node, place: int, end: int) -> bool:
+def has_data(top: Node, place: int, end: int) -> bool:
     """Whether a part of the range has bytes to read in any layer."""
     end = min(end, top.length)
     while place < end:
@@ -391,7 +391,7 @@ def _is_cut(device: str, machine: Machine) -> bool:
 
 def _copies_too_far(step: Step, device: str, machine: Machine) -> str | None:
     """QEMU copies old data behind the end of a target that is shorter than the disk, and dies of it."""
-    node, end = device_node(device, machine), _end(step)
+    node, end = device_node(device, machine), range_end(step)
     while node is not None and end is not None and not _is_read(step):
         target = node.child("target")
         unit = node.copy_state.cluster_size if isinstance(node, CopyBeforeWriteNode) and node.copy_state else 1
@@ -410,7 +410,7 @@ def device_node(name: str, machine: Machine) -> Node | None:
 
 def _ends_behind(step: Step, device: str, machine: Machine) -> str | None:
     """A node below was resized: QEMU dies of a write behind its end, or behind the end of a bitmap of a node above."""
-    end = _end(step)
+    end = range_end(step)
     node = device_node(device, machine)
     while node is not None and end is not None and end <= node.length:
         if any(bitmap.size < end for bitmap in node.bitmaps):
@@ -445,11 +445,11 @@ def _spoils_a_cluster(device: str, machine: Machine, compressed: Collection[str]
 
 def _fails_among_others(step: Step, device: str, machine: Machine) -> str | None:
     """Clusters are compressed side by side; how many have begun when QEMU sees that one failed depends on the host."""
-    below, end = _below_compress(device, machine), _end(step)
+    below, end = _below_compress(device, machine), range_end(step)
     if end is None or not isinstance(below, Qcow2Node):
         return None
     unit, layout = below.cluster_size, below.image.layout
-    clusters = range(_begin(step) // unit, -(-end // unit))
+    clusters = range(range_begin(step) // unit, -(-end // unit))
     if any(layout.host_offset(cluster * unit) is not None for cluster in clusters[: -COMPRESSING - 1]):
         return "much compressed data over what has a place"
     return None
@@ -488,8 +488,8 @@ def _reached(step: Step, top: Node | None) -> Iterator[tuple[Node, Parts]]:
     while node is not None:
         yield node, parts
         passed_on = node.filtered or (node.children[0].node if node.driver == "raw" and node.children else None)
-        if isinstance(node, CopyBeforeWriteNode) and (end := _end(step)) is not None:
-            parts = [(_begin(step), end)]
+        if isinstance(node, CopyBeforeWriteNode) and (end := range_end(step)) is not None:
+            parts = [(range_begin(step), end)]
         elif passed_on is None:
             parts = _parts_read(step)
         node = passed_on or node.backing
@@ -514,10 +514,10 @@ def _is_missing(top: Node, below: Node, place: int, end: int) -> bool:
 
 def _parts_read(step: Step) -> Parts:
     """What a format reads from below for a request: all of it, or for a write what it leaves of clusters."""
-    end = _end(step)
+    end = range_end(step)
     if end is None or ("io" in step and str(step["io"][1]).startswith("discard")):
         return []
-    begin = _begin(step)
+    begin = range_begin(step)
     if _is_read(step):
         return [(begin, end)]
     return [(begin - begin % CLUSTER, begin), (end, end + -end % CLUSTER)]
@@ -527,12 +527,12 @@ def _is_read(step: Step) -> bool:
     return "io" in step and str(step["io"][1]).startswith("read")
 
 
-def _begin(step: Step) -> int:
+def range_begin(step: Step) -> int:
     """Where a request of a guest begins that has a place."""
     return int(step["write"][1]) if "write" in step else int(str(step["io"][1]).split()[-2])
 
 
-def _end(step: Step) -> int | None:
+def range_end(step: Step) -> int | None:
     """Where a request of a guest ends; None without a place."""
     if "write" in step:
         _, offset, length, _ = step["write"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from dangers import FilesSeen, device_node
+from dangers import FilesSeen, device_node, has_data, range_begin, range_end
 
 from qbitsim.block.chain import chain, status_above
 from qbitsim.block.node import Node
@@ -37,6 +37,7 @@ class TwoMonitors(Player):
     def play(self, steps: list[Step]) -> list[Step]:
         """Play all steps and return the records of the first client."""
         for step in steps:
+            self.files.zeroed.update(self._zeroed_in_place(step))
             if "second" in step:
                 self._ask_second(step["second"])
             else:
@@ -76,6 +77,22 @@ class TwoMonitors(Player):
         """The plain files in which a mirror may have zeroed something that is read now, which hides it as a hole."""
         node = device_node(device, self.machine) if self.machine is not None else None
         return [layer.filename for layer in chain(node) if layer.filename in self.files.mirrored]
+
+    def _zeroed_in_place(self, step: Step) -> list[str]:
+        """The plain files in which a guest zeroes data whose room they keep.
+
+        To ext4 those are holes if the data had been written to the disk, and none if they were in its cache.
+        """
+        command = str(step["io"][1]) if "io" in step else ""
+        if self.machine is None or not command.startswith("write") or "-z" not in command:
+            return []
+        node, end = device_node(step["io"][0], self.machine), range_end(step)
+        gives_up = "-u" in command and node is not None and (node.unmap or self.machine.profile.drives_unmap_zeroes)
+        if node is None or end is None or gives_up:
+            return []
+        if not has_data(node, range_begin(step), min(end, node.length)):
+            return []
+        return [layer.filename for layer in chain(node) if not layer.supports_backing]
 
     def _mirrored_files(self) -> list[str]:
         """The plain files to which mirrors copy writes at once."""

@@ -607,23 +607,27 @@ class HostLayout:
     def save_state(self, length: int) -> None:
         """Place *length* bytes of the machine's state behind the disk (qcow2_save_vmstate).
 
-        The L1 table grows as it does whenever a table is missing, by half (qcow2_grow_l1_table).
+        The first few bytes, which are in one cluster, are a request of their own. The L1 table grows as it does
+        whenever a table is missing, by half (qcow2_grow_l1_table).
         """
-        first, stop = self._state_range(length)
+        first, stop = self.state_range(length)
         self._grow_l1(-(-stop // (self.cluster_size // TABLE_ENTRY)), generous=True)
-        self.write(first, stop)
+        self.write(first, first + 1)
+        if stop > first + 1:
+            self.write(first + 1, stop)
         self.active.settle()
 
     def create_snapshot(self, lengths: Iterable[int], state_size: int) -> None:
         """:meth:`.SnapshotTables.create`; the disk gives up the machine's state, which the snapshot has now."""
         self.snapshots.create(self.clusters, self.active, lengths)
-        self.discard(*self._state_range(state_size))
+        self.discard(*self.state_range(state_size))
 
     def create_snapshot_in_vain(self) -> None:
         """:meth:`.SnapshotTables.create_in_vain`."""
         self.snapshots.create_in_vain(self.clusters, self.active)
 
-    def _state_range(self, length: int) -> tuple[int, int]:
+    def state_range(self, length: int) -> tuple[int, int]:
+        """The clusters of the guest, behind the disk, that *length* bytes of the machine's state take."""
         first = self._state_table * (self.cluster_size // TABLE_ENTRY)
         return first, first + self._count(length)
 
