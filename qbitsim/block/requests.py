@@ -213,12 +213,10 @@ class Requests(DriverHooks, BitmapOwner, WriteEnd):
         return self._status(offset, length)
 
     def write_unchanged(self, offset: int, data: bytes) -> None:
-        """Store what the range reads as already; no bitmap is marked.
+        """Store what the range reads as already; no bitmap is marked, and none that cannot be is in the way.
 
-        :raises OSError: as :meth:`write`.
+        :raises OSError: as the driver, or a fault, says.
         """
-        if self.has_readonly_bitmaps:
-            raise io_error(errno.EPERM)
         self.unflushed = True
         if data.count(0) == len(data):
             self._write_zeroes(offset, len(data), unmap=False)

@@ -37,7 +37,7 @@ class Client:
         self.writer.write(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
 
     async def read(self):
-        line = await asyncio.wait_for(self.reader.readline(), 3)
+        line = await asyncio.wait_for(self.reader.readline(), 20)
         return json.loads(line) if line else None
 
     async def ask(self, command, /, **arguments):
@@ -80,7 +80,7 @@ def serve(tmp_path):
             await test(machine, *paths[:3])
             if not running.done():
                 await (await Client.connect(paths[3])).ask("quit")
-            await asyncio.wait_for(running, 3)
+            await asyncio.wait_for(running, 20)
             assert not any(map(os.path.exists, paths))
 
         run_closing(main())
