@@ -507,6 +507,9 @@ class Profile:
     root_has_audiodevs: bool = came_with("11.1")
     """Whether one of them is for audio backends (measured: not in 10.0)."""
 
+    blkdebug_names_config: bool = came_with("11.1")
+    """Whether the refusal of a file with rules for blkdebug names it as any other file (qemu_config_parse_file())."""
+
     mon_option_is_deprecated: bool = came_with("11.1")
     """Whether ``-mon`` is warned of (measured: not in 10.0)."""
 

@@ -9,6 +9,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qbitsim.argument_types import Size
 
+SIZE_HINT = "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.\n"
+"""What people are told who have written a size wrongly (parse_option_size, util/qemu-option.c)."""
+
 SECTOR = 512
 """Bytes: what QEMU counts disks in (BDRV_SECTOR_SIZE)."""
 

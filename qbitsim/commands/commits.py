@@ -66,7 +66,7 @@ def block_commit(context: Context, args: BlockCommit) -> None:
         _overlay_of(root, top).check_not_blocked("commit-target")
         from qbitsim.jobs.commit import create_commit  # noqa: PLC0415 - most machines have no commit
 
-        job = create_commit(context.jobs, root, top, base, _options(args, base))
+        job = create_commit(context.jobs, root, top, base, _options(args))
     context.transaction.add(commit=job.start)
 
 
@@ -116,13 +116,13 @@ def _base(context: Context, args: BlockCommit, top: Node) -> Node:
     return [layer for layer in chain(top) if not layer.is_filter][-1]
 
 
-def _options(args: BlockCommit, base: Node) -> CommitOptions:
+def _options(args: BlockCommit) -> CommitOptions:
     from qbitsim.jobs.commit import CommitOptions  # noqa: PLC0415 - as above
 
     return CommitOptions(
         job_id=args.job_id,
         backing_name=args.backing_file,
-        base_name=shown_filename(base),
+        shown_filename=shown_filename,
         speed=args.speed or 0,
         on_error=str(args.on_error or "report"),
         auto_finalize=args.auto_finalize is not False,

@@ -147,4 +147,6 @@ def _intervals(rest: dict[str, str]) -> list[int]:
         if not text.isdecimal() or not int(text):
             raise QmpError(f"Invalid interval length: {text}")
         intervals.append(int(text))
+    if wrong := [name for name in rest if name.startswith("stats-intervals.")]:
+        raise QmpError(f"Invalid option {wrong[0]}")
     return intervals

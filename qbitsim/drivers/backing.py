@@ -78,4 +78,4 @@ def _completed(opener: Opener, node: Node, given: Options, name: str | None) -> 
 
 def failed_below(layers: int, error: QmpError) -> QmpError:
     """What the opening of a node says if a backing file could not be opened, below so many that headers name."""
-    return QmpError(f"{'Could not open backing file: ' * layers}{error.desc}")
+    return QmpError(f"{'Could not open backing file: ' * layers}{error.desc}", hint=error.hint)

@@ -162,8 +162,8 @@ class BlkdebugNode(FilterDriverNode):
     @classmethod
     def open(cls, opener: Opener, options: Options) -> Node:
         """Its child, ``image``, is opened last."""
-        config = options.get("config", "")
-        in_file = read_config(opener.graph.images, config) if config else {}
+        config = options.get("config")
+        in_file = read_config(opener.graph.images, config, opener.profile) if config is not None else {}
         cls.check_options(in_file)
         rules = [_injection(rule) for given in (in_file, options) for rule in given.get("inject-error", [])]
         rules += [
@@ -173,7 +173,7 @@ class BlkdebugNode(FilterDriverNode):
         ]
         read_only, unmap = flag(options, "read-only"), passes_discards(options)
         node = cls(opener.graph, rules, read_only=read_only, unmap=unmap)
-        node.config = config
+        node.config = config or ""
         node.alignment = options.get("align", 0)
         if node.alignment & (node.alignment - 1) or node.alignment >= _MAXIMUM_ALIGNMENT:
             raise QmpError(f"Cannot meet constraints with align {node.alignment}")
@@ -197,8 +197,10 @@ class BlkdebugNode(FilterDriverNode):
 
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> None:
-        """Refuse events that never come, and delays."""
+        """Refuse events that there are not, or that never come, and delays."""
         for rule in [*options.get("inject-error", []), *options.get("set-state", [])]:
+            if rule["event"] not in _EVENT_NAMES:  # in a file, which has no schema
+                raise QmpError(f"invalid parameter value: {rule['event']}")
             if rule["event"] not in _HAPPENING:
                 raise UnsupportedError(f"the event '{rule['event']}' of blkdebug")
             if rule.get("delay-ns"):

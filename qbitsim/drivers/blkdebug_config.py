@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from typing import TYPE_CHECKING
@@ -11,9 +12,13 @@ from qbitsim.errors import QmpError, UnsupportedError
 
 if TYPE_CHECKING:
     from qbitsim.images.store import ImageStore
+    from qbitsim.profiles import Profile
 
 _GROUP = r"\[([^\]\s]+)(?: \"[^\"]*\")?\]"
 _OPTION = r"\s*(\S+)\s*=\s*\"([^\"]*)\""
+_WORD = r"\s*([^\s\0]{1,63})()"
+"""What stands alone in a line has an empty value, as sscanf() says that it has found it (qemu_config_foreach)."""
+
 _NUMBERS = {"state", "errno", "sector", "new_state", "delay-ns"}
 _SWITCHES = {"once", "immediately"}
 _OPTIONS = {
@@ -22,7 +27,7 @@ _OPTIONS = {
 }
 
 
-def read_config(images: ImageStore, name: str) -> Options:
+def read_config(images: ImageStore, name: str, profile: Profile) -> Options:
     """The rules in a file, as the options ``inject-error`` and ``set-state`` of a node.
 
     :raises QmpError: there is no such file, or it is none with rules.
@@ -31,10 +36,12 @@ def read_config(images: ImageStore, name: str) -> Options:
         source = None if name == os.devnull else images.file(name).bytes_read
         text = "" if source is None else source.read_at(0, source.length).decode(errors="surrogateescape")
     except OSError as error:
-        raise QmpError(f"Could not read blkdebug config file: {error.strerror}") from None
+        opened = f"open '{name}'" if profile.blkdebug_names_config else "read blkdebug config file"
+        cannot = "Cannot read config file" if error.errno == errno.EISDIR else f"Could not {opened}"
+        raise QmpError(f"{cannot}: {error.strerror}") from None
     rules: Options = {"inject-error": [], "set-state": []}
     rule: Options | None = None
-    for line in text.rstrip("\0").splitlines():
+    for line in text.rstrip("\0").splitlines() or ["\0"] * bool(text):
         if not line or line.startswith("#"):
             continue
         if found := re.match(_GROUP, line):
@@ -42,7 +49,7 @@ def read_config(images: ImageStore, name: str) -> Options:
             if group not in rules:
                 raise QmpError(f"There is no option group '{group}'")
             rules[group].append(rule)
-        elif found := re.match(_OPTION, line):
+        elif found := re.match(_OPTION, line) or re.match(_WORD, line):
             if rule is None:
                 raise QmpError("no group defined")
             rule[found[1]] = _value(group, found[1], found[2])

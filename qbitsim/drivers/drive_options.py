@@ -5,7 +5,7 @@ from __future__ import annotations
 from qbitsim.drivers.options import Options, Written
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.qapi.nesting import DEEPEST
-from qbitsim.sizes import parse_size
+from qbitsim.sizes import SIZE_HINT, parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,10 +23,15 @@ _CACHE_MODES: dict[str, Options] = {
 }
 """``cache=`` -> the options of the node that it stands for (bdrv_parse_cache_mode, block.c, QEMU 10.0)."""
 
+_PARTS = frozenset(
+    {"backing", "cache", "children", "data-file", "file", "image", "log", "raw", "server", "target", "test"}
+)
+"""Options that have members: who gives those of no others need not wait until the schema was read."""
+
 _TEXTS = frozenset({"aio", "driver", "file", "filename", "node-name"})
 """Options that are texts, whatever the driver: who gives no others need not wait until the schema was read."""
 
-_ADDED_TO_REFERENCE = "Cannot reference an existing block device with additional options or a new filename"
+ADDED_TO_REFERENCE = "Cannot reference an existing block device with additional options or a new filename"
 
 _BOOLEANS = {"on": True, "off": False, "yes": True, "no": False, "true": True, "false": False, "y": True, "n": False}
 
@@ -38,15 +43,16 @@ def parse_drive(given: Mapping[str, Any]) -> tuple[str, str | None, Options]:
 
     :raises QmpError: for a switch that is neither on nor off, or an unknown cache mode.
     """
-    tree = nested({name: value for name, value in given.items() if name not in _OF_THE_DRIVE})
+    of_node = {name: value for name, value in given.items() if name not in _OF_THE_DRIVE}
+    if "readonly" in of_node:
+        of_node["read-only"] = of_node.pop("readonly")
+    tree = nested(of_node)
     if "format" in given:
         tree["driver"] = given["format"]
     if "cache" in given:
         if given["cache"] not in _CACHE_MODES:
             raise QmpError("invalid cache option")
         tree["cache"] = {**_CACHE_MODES[given["cache"]], **tree.get("cache", {})}
-    if "readonly" in tree:
-        tree["read-only"] = _scalar("read-only", tree.pop("readonly"))
     return given.get("id", ""), given.get("file") or None, tree
 
 
@@ -98,28 +104,46 @@ def split_options(text: str) -> dict[str, str]:
 
 
 def nested(flat: Mapping[str, Any]) -> Options:
-    """Dotted names as members of members, numbered members as lists, texts as the values that they stand for."""
+    """Dotted names as members of members, numbered members as lists, texts as the values that they stand for.
+
+    An option that has no members, or is the name of a backing file, keeps what was given for a member of it beside it,
+    under a dotted name; so do QEMU's flat dictionaries, from which every driver takes what it knows.
+    """
     tree: Options = Written()
     for name, value in flat.items():
-        *path, last = name.split(".")
+        *path, last = _steps(name, flat)
         if len(path) > DEEPEST:
             raise UnsupportedError(f"an option that is nested more than {DEEPEST} deep")
         place = tree
         for part in path:
             below = place.setdefault(part, Written())
             if isinstance(below, str):
-                raise QmpError(_ADDED_TO_REFERENCE)
+                raise QmpError(ADDED_TO_REFERENCE)
             if not isinstance(below, dict):
                 raise QmpError(f"Parameters '{part}.*' used inconsistently")
             place = below
         if isinstance(place.get(last), dict):
-            raise QmpError(_ADDED_TO_REFERENCE)
+            raise QmpError(ADDED_TO_REFERENCE)
         place[last] = _scalar(last, value, path)
         if isinstance(place, Written):
             place.texts[last] = str(value)
     lists = _with_lists(tree)
     assert isinstance(lists, dict)
     return lists
+
+
+def _steps(name: str, flat: Mapping[str, Any]) -> list[str]:
+    """The names of the members that lead to an option; the last one has dots if there can be no such member."""
+    parts = name.split(".")
+    for number, part in enumerate(parts[:-1], 1):
+        is_reference = part == "backing" and isinstance(flat.get(".".join(parts[:number])), str)
+        if is_reference or (part not in _PARTS and not part.isdecimal() and _has_no_members(part)):
+            return [*parts[: number - 1], ".".join(parts[number - 1 :])]
+    return parts
+
+
+def _has_no_members(name: str) -> bool:
+    return (name in _TEXTS and name != "file") or _kind(name) is not None
 
 
 def _with_lists(value: Any) -> Any:
@@ -141,7 +165,8 @@ def _scalar(name: str, value: Any, path: Sequence[str] = ()) -> Any:
             return parse_size(value) if kind == "size" else int(value, 0)
         except ValueError:
             expected = "non-negative number below 2^64" if kind == "size" else "number"
-            raise QmpError(f"Parameter '{name}' expects a {expected}") from None
+            hint = SIZE_HINT if kind == "size" else ""
+            raise QmpError(f"Parameter '{name}' expects a {expected}", hint=hint) from None
     if kind == "boolean":
         return switch(f"cache.{name}" if path[-1:] == ["cache"] else name, value)
     return value

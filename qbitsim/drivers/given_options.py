@@ -6,6 +6,8 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from qbitsim.drivers.backing import failed_below
+from qbitsim.drivers.drive_options import ADDED_TO_REFERENCE
 from qbitsim.drivers.driver import DRIVERS
 from qbitsim.errors import QmpError
 from qbitsim.qapi.blockdev import BlockdevOptions
@@ -22,9 +24,11 @@ _REFUSALS = {
     "discard": "Invalid discard option",
     "locking": "invalid parameter value: {}",
     "aio": "invalid parameter value: {}",
+    "event": "invalid parameter value: {}",
     "overlap-check": "Unsupported value '{}' for qcow2 option 'overlap-check'. Allowed are any of the following: "
     "none, constant, cached, all",
 }
+_REFUSALS["template"] = _REFUSALS["overlap-check"]
 _NOT_ACCEPTED = rf"(?s)Parameter '(?:.*\.)?({'|'.join(_REFUSALS)})' does not accept value '(.*)'"
 _UNEXPECTED = r"(?s)Parameter '(.*)' is unexpected"
 
@@ -43,15 +47,30 @@ def check_given_options(profile: Profile, options: Options) -> None:
         if found := re.fullmatch(_NOT_ACCEPTED, error.desc):
             raise QmpError(_REFUSALS[found[1]].format(found[2])) from None
         if found := re.fullmatch(_UNEXPECTED, error.desc):
-            raise _unexpected(options, re.findall(r"[^.[\]]+", found[1])) from None
+            raise _unexpected(options, _path(options, found[1])) from None
         raise
 
 
 def _without_backing(value: Any) -> Any:
     if isinstance(value, dict):
-        given = ((name, item) for name, item in value.items() if name != "backing" or not isinstance(item, dict))
+        given = ((name, item) for name, item in value.items() if name != "backing" or isinstance(item, str))
         return {name: _without_backing(item) for name, item in given}
     return [_without_backing(item) for item in value] if isinstance(value, list) else value
+
+
+def _path(value: Any, name: str) -> list[str]:
+    """The members that lead to an option of that name; members of what has none have dotted names."""
+    path: list[str] = []
+    while name:
+        if isinstance(value, list):
+            number, _bracket, name = name[1:].partition("]")
+            path.append(number)
+        else:
+            keys = (key for key in value if name == key or name.startswith((f"{key}.", f"{key}[")))
+            path.append(max(keys, key=len))
+            name = name[len(path[-1]) :]
+        value, name = _member(value, path[-1]), name.removeprefix(".")
+    return path
 
 
 def _unexpected(options: Options, path: list[str]) -> QmpError:
@@ -66,6 +85,12 @@ def _unexpected(options: Options, path: list[str]) -> QmpError:
         path = [*path, "0" if isinstance(value, list) else next(iter(value))]
         value = _member(value, path[-1])
     driver, name = options["driver"], ".".join(path)
+    if name == "backing":
+        return QmpError("Driver doesn't support backing files")
+    if path[0].startswith("backing.") and "backing" in options:
+        return failed_below(1, QmpError(ADDED_TO_REFERENCE))
+    if path[0] in ("inject-error", "set-state"):
+        return QmpError(f"[{path[0]}] section doesn't support the option '{'.'.join(path[2:])}'")
     if DRIVERS[driver].protocols:
         return QmpError(f"Block protocol '{driver}' doesn't support the option '{name}'")
     if path[0] == "file":  # it is a node that was opened before the driver could be asked

@@ -21,7 +21,7 @@ from qbitsim.drivers.driver import DRIVERS
 from qbitsim.drivers.file import image_below
 from qbitsim.drivers.filename_options import check_texts, innermost
 from qbitsim.drivers.not_emulated import NOT_EMULATED, known_format, other_format
-from qbitsim.drivers.options import Options, check_detect_zeroes, file_options, flag
+from qbitsim.drivers.options import Options, check_detect_zeroes, file_options, flag, without_empty_backing
 from qbitsim.errors import QmpError, UnsupportedError
 from qbitsim.files import permissions as perms
 from qbitsim.files.failures import NoRegularFileError, failure_text
@@ -67,6 +67,7 @@ class Opener:
         :raises QmpError: with QEMU's text; nothing has changed then.
         """
         before = list(self.graph.nodes)
+        options = without_empty_backing(options, self.graph.complain)
         try:
             return self._open(options, {})
         except QmpError:
@@ -101,7 +102,7 @@ class Opener:
         :raises QmpError: as QEMU refuses it.
         """
         check_texts(options)
-        return complete(options, name, format_of=self.format_of)
+        return complete(without_empty_backing(options, self.graph.complain), name, format_of=self.format_of)
 
     def checked(self, options: Options) -> Options:
         """The options of a node, if its driver and those below take them.
@@ -259,6 +260,8 @@ class Opener:
         merged = {**inherited, **options}
         if "cache" in merged:
             merged["cache"] = {**inherited.get("cache", {}), **options.get("cache", {})}
+        if merged.get("backing", "") is None and not driver.node.supports_backing:
+            del merged["backing"]  # QEMU keeps no more of it than a flag
         driver.check(merged)
         if not isinstance(merged.get("file"), dict):
             self._heed_active(merged)

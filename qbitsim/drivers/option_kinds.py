@@ -7,7 +7,7 @@ from functools import cache
 from qbitsim.drivers.driver import DRIVERS
 from qbitsim.profiles import DEFAULT_PROFILE
 from qbitsim.qapi.blockdev import BlockdevOptions
-from qbitsim.qapi.shapes import AlternateShape, ArrayShape, ObjectShape, ScalarShape, Shape, Shapes
+from qbitsim.qapi.shapes import AlternateShape, ArrayShape, EnumShape, ObjectShape, ScalarShape, Shape, Shapes
 
 
 @cache
@@ -29,6 +29,8 @@ def _kinds_in(shape: Shape, seen: list[Shape]) -> dict[str, str]:
             for member in (*shape.members, *variants):
                 if isinstance(member.shape, ScalarShape):
                     found[member.wire] = member.shape.json
+                elif isinstance(member.shape, EnumShape):
+                    found[member.wire] = "string"
                 else:
                     found |= _kinds_in(member.shape, seen)
         case AlternateShape():

@@ -7,12 +7,14 @@ mistaken for one that works. Each driver says which of its options these are (:f
 
 from __future__ import annotations
 
+from copy import copy
+
 from qbitsim.errors import QmpError
 from qbitsim.light_typing import Any
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 Options = dict[str, Any]
 """The options of a node, under QAPI's names."""
@@ -30,6 +32,11 @@ class Written(dict[str, Any]):
         super().__init__(*arguments)
         self.texts: dict[str, str] = {}
 
+    def __copy__(self) -> Written:
+        made = Written(self)
+        made.texts = dict(self.texts)
+        return made
+
 
 def flag(options: Mapping[str, object], name: str) -> bool:
     """Whether an option that is off by default is on."""
@@ -39,6 +46,22 @@ def flag(options: Mapping[str, object], name: str) -> bool:
 def passes_discards(options: Mapping[str, object]) -> bool:
     """Whether the node passes discards on."""
     return options.get("discard") == "unmap"
+
+
+def without_empty_backing(options: Any, complain: Callable[[str], None]) -> Any:
+    """The options with no backing file where the name of one is empty, here and below (bdrv_open_inherit)."""
+    if isinstance(options, list):
+        return [without_empty_backing(item, complain) for item in options]
+    if not isinstance(options, dict):
+        return options
+    found = copy(options)
+    for name, value in options.items():
+        if name == "backing" and value == "":
+            complain('warning: Use of "backing": "" is deprecated; use "backing": null instead')
+            found[name] = None
+        elif isinstance(value, dict | list):
+            found[name] = without_empty_backing(value, complain)
+    return found
 
 
 def check_detect_zeroes(options: Mapping[str, object]) -> None:

@@ -143,7 +143,7 @@ class ImageStore:
         key = self._short_key(name)
         if key in self._files:
             return self._files[key]
-        raise _error(errno.EISDIR if key in self._directories else errno.ENOENT, name)
+        raise _error(errno.EISDIR if name and key in self._directories else errno.ENOENT, name)
 
     @contextmanager
     def seen_by_another_process(self) -> Iterator[None]:

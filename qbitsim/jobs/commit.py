@@ -35,6 +35,8 @@ from qbitsim.jobs.loop import (
 from qbitsim.records import record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qbitsim.block.node import Node
     from qbitsim.jobs.job_list import JobList
 
@@ -43,14 +45,15 @@ if TYPE_CHECKING:
 class CommitOptions:
     """What a client may choose.
 
-    :ivar backing_name: what the header above shall say; None for the base's own name, :ivar base_name:.
+    :ivar backing_name: what the header above shall say; None for the name of the base.
+    :ivar shown_filename: tells the name that the base has at the end.
     :ivar speed: bytes per second, 0 for no limit; :ivar on_error: as for a backup.
     :ivar filter_node_name: None for a hidden one.
     """
 
     job_id: str | None
     backing_name: str | None
-    base_name: str
+    shown_filename: Callable[[Node], str]
     speed: int
     on_error: str
     auto_finalize: bool
@@ -157,6 +160,7 @@ class CommitJob(LoopJob):
         graph, filter_ = self.jobs.graph, self.filter
         assert filter_ is not None
         overlays = [node for node in filter_.parent_nodes if node.supports_backing]
+        name = self.options.backing_name or self.options.shown_filename(self.base)
         self.writer.eject()
         top = filter_.skip_implicit_filters()
         comes_from_top = self.base.comes_from(top)
@@ -168,7 +172,7 @@ class CommitJob(LoopJob):
         try:
             for overlay in overlays:
                 with kept_writable(graph, overlay):
-                    overlay.change_backing_file(self.options.backing_name or self.options.base_name, self.base.driver)
+                    overlay.change_backing_file(name, self.base.driver)
         except OSError as error:
             return errno_of(error)
         except QmpError:

@@ -14,12 +14,12 @@ from qbitsim.block.names import is_well_formed
 from qbitsim.errors import QmpError
 from qbitsim.qapi.keyval import SWITCHES, is_help, read_value
 from qbitsim.records import record
+from qbitsim.sizes import SIZE_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _SUFFIXES = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
-_SIZE_HINT = "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.\n"
 _IDENTIFIER_HINT = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.\n"
 
 
@@ -174,5 +174,5 @@ def read_size(name: str, text: str) -> int:
     except ValueError:
         shift, value = None, 0
     if shift is None or not math.isfinite(value) or not 0 <= value * 2**shift < 2**64:
-        raise QmpError(f"Parameter '{name}' expects a non-negative number below 2^64", hint=_SIZE_HINT)
+        raise QmpError(f"Parameter '{name}' expects a non-negative number below 2^64", hint=SIZE_HINT)
     return int(value * 2**shift)

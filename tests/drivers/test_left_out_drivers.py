@@ -93,7 +93,7 @@ def test_a_driver_is_found(options: dict[str, str], found: Any) -> None:
         ({"driver": "quorum", "vote-threshold": "1"}, "Number of provided children must be 1 or more"),
         ({"driver": "throttle", "file": "q"}, "Please specify a throttle group"),
         ({"driver": "throttle"}, 'A block device must be specified for "file"'),
-        ({"driver.x": "1", "file": "q"}, "Invalid parameter type for 'driver', expected: string"),
+        ({"driver.x": "1", "file": "q"}, "Block format 'qcow2' does not support the option 'driver.x'"),
         (
             {"file": "q", "file.driver": "qcow2"},
             "qbitsim does not emulate an image of unknown format in a 'qcow2' node",
