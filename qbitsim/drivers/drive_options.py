@@ -127,9 +127,9 @@ def nested(flat: Mapping[str, Any]) -> Options:
         place[last] = _scalar(last, value, path)
         if isinstance(place, Written):
             place.texts[last] = str(value)
-    lists = _with_lists(tree)
-    assert isinstance(lists, dict)
-    return lists
+    for name, value in tree.items():
+        tree[name] = _with_lists(value)
+    return tree
 
 
 def _steps(name: str, flat: Mapping[str, Any]) -> list[str]:

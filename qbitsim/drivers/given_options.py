@@ -77,7 +77,8 @@ def _unexpected(options: Options, path: list[str]) -> QmpError:
     """The refusal of an option that its driver does not have."""
     below: Any = options
     for depth, key in enumerate(path):
-        if isinstance(below, dict) and "driver" in below:
+        child = next((part for part in reversed(path[:depth]) if not part.isdecimal()), None)
+        if child is None or (child in DRIVERS[options["driver"]].children and isinstance(below, dict)):
             options, own = below, path[depth:]
         below = _member(below, key)
     path, value = own, below
