@@ -551,8 +551,7 @@ class Qcow2Node(DriverNode):
 
     def _below(self, offset: int, length: int) -> bytes:
         backing = self.backing
-        looks = self.graph.allocation_looks_for_zeroes
-        if backing is None or (looks and not backing.reads_plainly and self._below_is_zero(offset, length)):
+        if backing is None or (not backing.reads_plainly and self._is_known_zero(offset, length)):
             return known_zeroes(length)
         found, zeroes = read_below(backing, offset, length), known_zeroes(length)
         return zeroes if found == zeroes and self._is_known_zero(offset, length) else found
