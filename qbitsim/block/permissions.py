@@ -13,7 +13,7 @@ from qbitsim.files import permissions as perms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 class ReadOnlyNodeError(QmpError):
@@ -69,6 +69,28 @@ def refresh_permissions(*roots: Node) -> None:
         for node in told:
             node.on_permissions(*cumulative(node.parents))
         raise
+
+
+def kept_permissions(roots: Iterable[Node]) -> Callable[[], None]:
+    """What lets all edges below ``roots`` need and share what they do now, when there are the same edges again.
+
+    What is taken back is as it was, not as it would be worked out today (tran_abort(), QEMU 10.0).
+    """
+    kept = {
+        (node, edge.name, edge.node): (edge.perm, edge.shared) for node in downwards([*roots]) for edge in node.children
+    }
+
+    def restore() -> None:
+        changed: list[Node] = []
+        for (node, name, below), was in kept.items():
+            edge = node.child(name)
+            if edge is not None and edge.node is below and (edge.perm, edge.shared) != was:
+                edge.perm, edge.shared = was
+                changed.append(below)
+        for below in changed:
+            below.on_permissions(*cumulative(below.parents))
+
+    return restore
 
 
 def _refresh_node(node: Node, undo: list[tuple[Child, int, int]]) -> None:

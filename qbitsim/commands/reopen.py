@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.block.drive import Drive
-from qbitsim.block.permissions import ReadOnlyNodeError
+from qbitsim.block.permissions import ReadOnlyNodeError, kept_permissions
 from qbitsim.commands.context import Context
 from qbitsim.drivers.driver import DRIVERS
 from qbitsim.drivers.file import image_below
@@ -317,6 +317,7 @@ class _Queue:
             change.prepare(self.graph)
             change.check_keeps(self.bases)
         inherited = [(node, node.inherits_from) for node in self.graph.nodes.values()]
+        restore_permissions = kept_permissions(self.graph.nodes.values())
         try:
             for change in changes:
                 self._replace_children(change)
@@ -332,6 +333,7 @@ class _Queue:
                 node.inherits_from = parent
             self._refresh(changes)
             self._release_former(changes)
+            restore_permissions()
             raise
         for change in changes:
             change.finish()
