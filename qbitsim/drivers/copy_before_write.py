@@ -33,6 +33,7 @@ from qbitsim.qapi.block import BlockDirtyBitmap
 from qbitsim.qapi.blockdev import BlockdevOptionsGenericFormat, BlockdevRef
 from qbitsim.qapi.schema import Size, UInt32, arg
 from qbitsim.qapi.structs import struct
+from qbitsim.sizes import SECTOR
 
 if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
@@ -221,6 +222,13 @@ class CopyBeforeWriteNode(FilterDriverNode):
             return
         assert self.done_bitmap is not None
         self.done_bitmap.mark(start, end - start)
+
+    def truncate(self, size: int) -> None:
+        """Resize to whole sectors: the driver is not asked what came of it (bdrv_co_truncate, block/io.c, 10.0)."""
+        super().truncate(size)
+        if size % SECTOR:
+            self._kept_length = size - size % SECTOR
+            self.follow_length()
 
     def write_unchanged(self, offset: int, data: bytes) -> None:
         """Copy nothing before, as what is there stays (cbw_do_copy_before_write)."""
