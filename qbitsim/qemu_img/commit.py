@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qbitsim.block.chain import MAXIMUM_CHECKED
 from qbitsim.files.failures import step
 from qbitsim.images.chain import Chain, chain_status, known_zero, read_chain, reader
 from qbitsim.images.content import Kind
@@ -45,7 +46,7 @@ def commit(call: Call) -> int:
         depth = _base_depth(call, word, chain)
         call.note_written(chain[depth])
         with step("Block job failed"):
-            _copy_down(chain, depth)
+            _copy_down(chain, depth, knows_zeroes=call.profile.mirror_knows_zeroes)
         if options.last("b") is None and "d" not in options:
             assert isinstance(image, Qcow2Image)
             image.make_empty()
@@ -72,19 +73,38 @@ def _base_depth(call: Call, word: str, chain: list[Image]) -> int:
     raise ToolError(f"Did not find '{base}' in the backing chain of '{word}'")
 
 
-def _copy_down(chain: list[Image], depth: int) -> None:
-    """Make the image at *depth* read as the whole chain does."""
+def _copy_down(chain: list[Image], depth: int, *, knows_zeroes: bool) -> None:
+    """Make the image at *depth* read as the whole chain does.
+
+    :param knows_zeroes: a base that reads as zeroes is not zeroed (mirror_dirty_init, since QEMU 10.1).
+    """
     base, contents = chain[depth], [image.content for image in chain]
     below = reader(contents[depth + 1 :])
     if base.size < chain[0].size:
         zero_new = depth + 1 < len(chain) and chain[depth + 1].size > base.size
         base.resize(chain[0].size, zero_new=zero_new, below=below)
+    is_zero = knows_zeroes and _is_all_zeroes(contents[depth:], base.size)
     for start, length, kind in list(_requests(chain, depth)):
         if kind is Kind.DATA:
             base.write(start, read_chain(contents, start, length), below)
+        elif is_zero:
+            continue
         else:
             base.write_zeroes(start, length, below, known_zero(contents[depth + 1 :]), unmap=True)
         base.mark_bitmaps(start, length)
+
+
+def _is_all_zeroes(chain: Chain, size: int) -> bool:
+    """Whether the disk reads as zeroes, as is known or found by a look at its beginning (bdrv_co_is_all_zeroes)."""
+    offset, data = 0, 0
+    while offset < size:
+        kind, length, _ = chain_status(chain, offset, size - offset)
+        if kind is Kind.DATA:
+            if offset or length > MAXIMUM_CHECKED:
+                return False
+            data = length
+        offset += length
+    return not any(read_chain(chain, 0, data)) if data else True
 
 
 def _requests(chain: list[Image], depth: int) -> Iterator[tuple[int, int, Kind]]:
