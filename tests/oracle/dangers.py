@@ -112,6 +112,8 @@ def _danger_of_draining(message: dict[str, Any], asked: str, machine: Machine) -
         return "a limited stream below a throttle filter while that is drained"
     if _lets_jobs_go_on(message, machine):
         return "two limited jobs that a drained section lets go on at once"
+    if _ends_beside_a_new_job(message, machine):
+        return "a job that begins and ends in the drained sections in which a limited stream or commit ends"
     return None
 
 
@@ -212,6 +214,25 @@ def _lets_jobs_go_on(message: dict[str, Any], machine: Machine) -> bool:
         job for job in machine.jobs.jobs if job.kind in kinds and job.limit.speed and str(job.status) == "running"
     ]
     return len(waiting) > 1 and any(command in _DRAINING for command, _arguments in _actions(message))
+
+
+def _ends_beside_a_new_job(message: dict[str, Any], machine: Machine) -> bool:
+    """Which of the two is done first is a race: the limited one goes on while the nodes of the new one become quiet."""
+    waiting = {
+        job.id for job in machine.jobs.jobs if job.kind in {"stream", "commit"} and job.limit.speed and _runs(job)
+    }
+    if not waiting or not any(command in _COPYING for command, _arguments in _actions(message)):
+        return False
+    later = copy.deepcopy(machine)
+    try:
+        later.execute(message["execute"], message.get("arguments", {}))
+    except QmpError:
+        return False
+    while later.step():
+        pass
+    at_work = {job.id for job in later.jobs.jobs if _runs(job)}
+    is_new = {job.id for job in later.jobs.jobs} - {job.id for job in machine.jobs.jobs}
+    return not waiting <= at_work and not is_new & at_work
 
 
 def _ends_jobs_within(asked: str, machine: Machine) -> bool:
@@ -634,12 +655,13 @@ def _cannot_keep_backing(arguments: dict[str, Any], answer: Records, machine: Ma
 def _enable(actions: Actions, answer: Records, machine: Machine) -> bool:
     """If the action itself fails, its abort handler uses a bitmap that it never found, or disables one in use.
 
-    Which action failed is told by the name in the error alone.
+    Which action failed is told by the name in the error alone, if it is not the kind of action that is refused.
     """
     del machine
     failed = " ".join(record["reply"]["error"]["desc"] for record in answer if "error" in record.get("reply", {}))
     enabled = [data for kind, data in actions if kind == "block-dirty-bitmap-enable"]
-    return any(f"'{data[key]}'" in failed for data in enabled for key in ("node", "name"))
+    refused = failed.startswith("Action 'block-dirty-bitmap-enable'")  # its kind, before it has found anything
+    return refused or any(f"'{data[key]}'" in failed for data in enabled for key in ("node", "name"))
 
 
 def _adds_above_what_ends(actions: Actions, answer: Records, machine: Machine) -> bool:
