@@ -85,12 +85,6 @@ def pytest_configure(config: pytest.Config) -> None:
         keep_bytecode_in(config.cache.mkdir("bytecode"))
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """One worker more than there are cores: who waits for a program or a browser leaves a core to the others."""
-    return (os.cpu_count() or 1) + 1
-
-
 def keep_bytecode_in(folder: Path) -> None:
     """Compile each module once where no bytecode is to lie beside the sources, not in each worker and process anew."""
     sys.dont_write_bytecode, sys.pycache_prefix = False, str(folder)

@@ -42,13 +42,15 @@ class FilesSeen:
     :ivar compressed: those in which compressed data were seen.
     :ivar scattered: of those to which a mirror or active commit copied several pieces at once, where pieces met.
     :ivar mirrored: plain files to which mirrors have written.
-    :ivar zeroed: those in which zeroes may be holes or not: to a mirror at work, read since, or zeroed in place.
+    :ivar zeroed: those in which a mirror zeroed what the guest did meanwhile, or which were read since.
+    :ivar zeroed_in_place: plain files in which a guest zeroed data whose room they keep.
     """
 
     compressed: set[str] = field(default_factory=set)
     scattered: dict[str, set[int]] = field(default_factory=dict)
     mirrored: set[str] = field(default_factory=set)
     zeroed: set[str] = field(default_factory=set)
+    zeroed_in_place: set[str] = field(default_factory=set)
 
 
 CLUSTER = 65536
@@ -86,7 +88,7 @@ def danger_before(step: Step, machine: Machine, files: FilesSeen) -> str | None:
         return "a limited job on what a mirror has copied several pieces of at once"
     if any(_commits_into_the_past(*action, machine) for action in _actions(message)):
         return "a commit in a chain that ends in snapshot-access"
-    if any(_looks_for_holes(*action, machine, files.zeroed) for action in _actions(message)):
+    if any(_looks_for_holes(*action, machine, files) for action in _actions(message)):
         return "a job on a plain file of which the host alone knows whether zeroes are holes"
     if _mirrors_past_a_threshold(message, machine):
         return "a threshold of what a mirror writes to"
@@ -187,16 +189,18 @@ def _commits_into_the_past(command: str, arguments: dict[str, Any], machine: Mac
     return command == "block-commit" and any(layer.driver == "snapshot-access" for layer in chain(top))
 
 
-def _looks_for_holes(command: str, arguments: dict[str, Any], machine: Machine, zeroed: Collection[str]) -> bool:
+def _looks_for_holes(command: str, arguments: dict[str, Any], machine: Machine, files: FilesSeen) -> bool:
     """Whether a job asks for the holes of a file of which the host alone knows whether zeroes are some.
 
     What was zeroed beside writes in flight may be on its way to the disk: 2 plays of QEMU 7.2 saw different holes. What
-    was zeroed with fallocate and is in the host's cache, as it was read, is none to ext4.
+    was zeroed with fallocate and is in the host's cache, as it was read, is none to ext4; nor are data that were zeroed
+    before they were on the disk, at which a job with a speed goes on.
     """
     if command not in _COPYING:
         return False
     layers = chain(device_node(str(arguments.get("device")), machine))
-    return any(not layer.supports_backing and layer.filename in zeroed for layer in layers)
+    unknown = files.zeroed | files.zeroed_in_place if arguments.get("speed") else files.zeroed
+    return any(not layer.supports_backing and layer.filename in unknown for layer in layers)
 
 
 def _is_refused(message: dict[str, Any], machine: Machine) -> bool:

@@ -37,7 +37,7 @@ class TwoMonitors(Player):
     def play(self, steps: list[Step]) -> list[Step]:
         """Play all steps and return the records of the first client."""
         for step in steps:
-            self.files.zeroed.update(self._zeroed_in_place(step))
+            self.files.zeroed_in_place.update(self._zeroed_in_place(step))
             if "second" in step:
                 self._ask_second(step["second"])
             else:
