@@ -210,15 +210,10 @@ class _Change:
             if key not in free and (key not in old or old[key] != self.flat[key]):
                 raise QmpError(f"Cannot change the option '{key}'")
 
-    def _is_reference(self, name: str, value: object) -> bool:
-        """Whether an option is a child by its name."""
-        return isinstance(value, str) and (name == "backing" or self.node.child(name) is not None)
-
     def finish(self) -> None:
         """Take over the options (bdrv_reopen_commit)."""
         node = self.node
-        # Which nodes the children are is forgotten: they may be others when the options are kept the next time.
-        node.options = {name: value for name, value in self.given.items() if not self._is_reference(name, value)}
+        node.options = _without_references(node, self.given)
         taken_over = node.inherits_from.cache_options if node.inherits_from is not None else {}
         node.cache_options = {**taken_over, **self.given.get("cache", {})}
         node.unmap = self.unmap
@@ -229,6 +224,19 @@ class _Change:
         node.inactive |= self.inactive
         node.mark_read_only(self.was_read_only)
         node.set_read_only(self.read_only)
+
+
+def _without_references(node: Node, options: Options) -> Options:
+    """The options of a node without those that name a node as its child.
+
+    Which nodes the children are is forgotten once they are there: they may be others when options are kept (the end of
+    bdrv_open_inherit, block.c, QEMU 10.0).
+    """
+    return {
+        name: value
+        for name, value in options.items()
+        if not (isinstance(value, str) and (name == "backing" or node.child(name) is not None))
+    }
 
 
 @record
@@ -249,7 +257,7 @@ class _Queued:
     def all_options(self) -> Options:
         """The node's options from then on."""
         if self.keeps_options and self.given is not self.node.options:
-            kept = dict(self.node.options)
+            kept = _without_references(self.node, self.node.options)
             if kept.get("backing", "") is None:
                 del kept["backing"]  # which says how it was opened, and no more (bdrv_open_inherit)
             return _merged(kept, self.given)
