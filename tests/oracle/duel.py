@@ -167,7 +167,7 @@ class Duel:
                 return reason
         if self.player.files.scattered and {"map", "check"} & set(step.get("shell", ())):
             return "places of what a mirror has copied several pieces of at once"
-        seen = len(self.player.records)
+        seen, seen_by_second = len(self.player.records), len(self.player.second_records)
         try:
             self.player.play([step])
         except ScenarioError as refusal:
@@ -178,7 +178,7 @@ class Duel:
             return None
         answer = self.player.records[seen:]
         reason = danger(step, answer, self.machine) if asks else None
-        if "qbitsim does not" in json.dumps(answer):
+        if "qbitsim does not" in json.dumps([answer, self.player.second_records[seen_by_second:]]):
             reason = "not emulated"
         if reason is not None:
             self.player = TwoMonitors(self.player.profile)
