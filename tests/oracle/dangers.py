@@ -86,8 +86,8 @@ def danger_before(step: Step, machine: Machine, files: FilesSeen) -> str | None:
     looks = any(_looks_at_places(*action, machine, files.scattered) for action in _actions(message))
     if looks and not _is_refused(message, machine):
         return "a limited job on what a mirror has copied several pieces of at once"
-    if any(_commits_into_the_past(*action, machine) for action in _actions(message)):
-        return "a commit in a chain that ends in snapshot-access"
+    if any(_writes_into_the_past(*action, machine) for action in _actions(message)):
+        return "a commit or mirror into what ends in snapshot-access"
     if any(_looks_for_holes(*action, machine, files) for action in _actions(message)):
         return "a job on a plain file of which the host alone knows whether zeroes are holes"
     if _mirrors_past_a_threshold(message, machine):
@@ -180,13 +180,14 @@ def _is_seen(layer: Node, above: list[Node], place: int) -> bool:
     )
 
 
-def _commits_into_the_past(command: str, arguments: dict[str, Any], machine: Machine) -> bool:
-    """QEMU fails with the first zeroes that it cannot write there, for they fail at once; here a second piece is begun.
+def _writes_into_the_past(command: str, arguments: dict[str, Any], machine: Machine) -> bool:
+    """QEMU fails with the first zeroes that it cannot write there, for they fail at once; here another piece is begun.
 
-    (mirror_iteration, block/mirror.c, graph 6000114; 7.2 and 10.0 alike)
+    (mirror_iteration, block/mirror.c, graph 6000114 and 24000699; 7.2 and 10.0 alike)
     """
-    top = device_node(str(arguments.get("device")), machine)
-    return command == "block-commit" and any(layer.driver == "snapshot-access" for layer in chain(top))
+    written = {"block-commit": "device", "blockdev-mirror": "target"}.get(command)
+    top = device_node(str(arguments.get(written)), machine) if written is not None else None
+    return any(layer.driver == "snapshot-access" for layer in chain(top))
 
 
 def _looks_for_holes(command: str, arguments: dict[str, Any], machine: Machine, files: FilesSeen) -> bool:
