@@ -5,13 +5,11 @@ from __future__ import annotations
 from qbitsim.block.node import Node
 from qbitsim.block.roles import ReadPart
 from qbitsim.block.status import Status
+from qbitsim.images import chain as images
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-MAXIMUM_CHECKED = 128 << 10
-"""Bytes at the beginning of a disk that are read to see whether they are zeroes (MAX_ZERO_CHECK_BUFFER)."""
 
 
 def chain(node: Node | None) -> Iterator[Node]:
@@ -115,24 +113,19 @@ def read_below(backing: Node, offset: int, length: int) -> bytes:
 
 
 def is_all_zeroes(node: Node) -> bool:
-    """Whether the whole disk is known to read as zeroes, or found to after a look at its beginning.
-
-    (bdrv_co_is_all_zeroes, block/io.c, since QEMU 10.1)
+    """As :func:`qbitsim.images.chain.is_all_zeroes`.
 
     :raises OSError: the beginning cannot be read.
     """
     bottom = node.skip_filters()
     while (below := bottom.backing_chain_next) is not None:
         bottom = below
-    offset, data = 0, 0
-    while offset < node.length:
-        status = status_above(node, None, offset, node.length - offset)
-        if not (status.zero or (bottom.supports_backing and not status.allocated)):
-            if offset or status.length > MAXIMUM_CHECKED:
-                return False
-            data = status.length
-        offset += status.length
-    return not any(node.read(0, data)) if data else True
+
+    def known(offset: int, length: int) -> tuple[bool, int]:
+        status = status_above(node, None, offset, length)
+        return status.zero or (bottom.supports_backing and not status.allocated), status.length
+
+    return images.is_all_zeroes(node.length, known, node.read)
 
 
 def snapshot_holder(node: Node) -> Node | None:

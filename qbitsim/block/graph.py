@@ -226,6 +226,15 @@ class Graph(Edges):
             drive.throttle_group = None
             self.leave_group(group)
 
+    @contextmanager
+    def complaining_to(self, complain: Callable[[str], None]) -> Iterator[None]:
+        """Meanwhile ``complain`` is told what is reported."""
+        elsewhere, self.complain = self.complain, complain
+        try:
+            yield
+        finally:
+            self.complain = elsewhere
+
     def leave_group(self, group: ThrottleGroup) -> None:
         """A member leaves a group; one that was made for drives goes with its last member."""
         group.members -= 1

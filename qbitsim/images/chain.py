@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Chain: TypeAlias = "Sequence[Content]"
 """Contents from the active one down to the last backing file."""
 
+MAXIMUM_CHECKED = 128 << 10
+"""Bytes at the beginning of a disk that are read to see whether they are zeroes (MAX_ZERO_CHECK_BUFFER)."""
+
 _DIGEST_UNIT = 65536
 
 
@@ -90,6 +93,25 @@ def chain_status(chain: Chain, offset: int, length: int) -> tuple[Kind, int, int
         if kind is not Kind.HOLE:
             return kind, length, depth
     return kind, length, len(chain) - 1
+
+
+def is_all_zeroes(size: int, status: Callable[[int, int], tuple[bool, int]], read: Callable[[int, int], bytes]) -> bool:
+    """Whether a whole disk is known to read as zeroes, or found to after a look at its beginning.
+
+    (bdrv_co_is_all_zeroes, block/io.c, since QEMU 10.1)
+
+    :param status: whether a range, (offset, length), is known to be zeroes where it begins, and how far that is so.
+    :param read: the bytes of a range.
+    """
+    offset, data = 0, 0
+    while offset < size:
+        is_zero, length = status(offset, size - offset)
+        if not is_zero:
+            if offset or length > MAXIMUM_CHECKED:
+                return False
+            data = length
+        offset += length
+    return not any(read(0, data)) if data else True
 
 
 def first_difference(one: Chain, other: Chain) -> int | None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qbitsim.block.chain import MAXIMUM_CHECKED
 from qbitsim.files.failures import step
-from qbitsim.images.chain import Chain, chain_status, known_zero, read_chain, reader
+from qbitsim.images.chain import Chain, chain_status, is_all_zeroes, known_zero, read_chain, reader
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2.image import Qcow2Image
 from qbitsim.images.spans import Spans
@@ -95,16 +94,13 @@ def _copy_down(chain: list[Image], depth: int, *, knows_zeroes: bool) -> None:
 
 
 def _is_all_zeroes(chain: Chain, size: int) -> bool:
-    """Whether the disk reads as zeroes, as is known or found by a look at its beginning (bdrv_co_is_all_zeroes)."""
-    offset, data = 0, 0
-    while offset < size:
-        kind, length, _ = chain_status(chain, offset, size - offset)
-        if kind is Kind.DATA:
-            if offset or length > MAXIMUM_CHECKED:
-                return False
-            data = length
-        offset += length
-    return not any(read_chain(chain, 0, data)) if data else True
+    """As :func:`.is_all_zeroes`."""
+
+    def known(offset: int, length: int) -> tuple[bool, int]:
+        kind, run, _ = chain_status(chain, offset, length)
+        return kind is not Kind.DATA, run
+
+    return is_all_zeroes(size, known, partial(read_chain, chain))
 
 
 def _requests(chain: list[Image], depth: int) -> Iterator[tuple[int, int, Kind]]:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qbitsim.block.chain import MAXIMUM_CHECKED, is_all_zeroes
+from qbitsim.block.chain import is_all_zeroes
+from qbitsim.images.chain import MAXIMUM_CHECKED
 from qbitsim.jobs.known_chunks import KnownChunks
 from qbitsim.machine.machine import Machine
 

@@ -106,17 +106,7 @@ def _danger_of_draining(message: dict[str, Any], asked: str, machine: Machine) -
     """What happens in the drained sections of 7.2, which last longer and reach farther."""
     if _ends_jobs_within(asked, machine):
         return "a stop while jobs work on chains, which may end in it"
-    if _reopens_below_a_backup(message, machine):
-        return "a stream into a read-only layer that a backup looks into"
-    if _gives_what_is_used_twice(message, machine):
-        return "a reopening that gives a node something with a node that is used twice below"
-    if _lets_a_job_go_on(message, machine):
-        return "a limited stream below a throttle filter while that is drained"
-    if _lets_jobs_go_on(message, machine):
-        return "two limited jobs that a drained section lets go on at once"
-    if _ends_beside_a_new_job(message, machine):
-        return "a job that begins and ends in the drained sections in which a limited stream or commit ends"
-    return None
+    return next((reason for reason, check in _IN_DRAINED_SECTIONS.items() if check(message, machine)), None)
 
 
 def _danger_of_request(step: Step, device: str, machine: Machine, files: FilesSeen) -> str | None:
@@ -739,4 +729,14 @@ _CHECKS: dict[str, Callable[[Actions, Records, Machine], bool]] = {
     "a failed transaction with a backup or snapshot by drive after another one of that disk": _two_on_one_drive,
     "a failed transaction that adds a bitmap by drive while a job ends": _adds_above_what_ends,
     "a failed transaction that changes a bitmap before a backup with bitmap-mode always": _always,
+}
+
+_IN_DRAINED_SECTIONS: dict[str, Callable[[dict[str, Any], Machine], bool]] = {
+    "a stream into a read-only layer that a backup looks into": _reopens_below_a_backup,
+    "a reopening that gives a node something with a node that is used twice below": _gives_what_is_used_twice,
+    "a limited stream below a throttle filter while that is drained": _lets_a_job_go_on,
+    "two limited jobs that a drained section lets go on at once": _lets_jobs_go_on,
+    "a job that begins and ends in the drained sections in which a limited stream or commit ends": (
+        _ends_beside_a_new_job
+    ),
 }

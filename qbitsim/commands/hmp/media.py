@@ -11,12 +11,8 @@ from qbitsim.commands.drive_interface import INTERFACES
 from qbitsim.commands.hmp.declaration import error_text, execute, hmp
 from qbitsim.drivers.drive_options import nested
 from qbitsim.errors import QmpError, UnsupportedError
-from qbitsim.light_library import contextmanager
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from qbitsim.block.graph import Graph
     from qbitsim.commands.context import Context
     from qbitsim.drivers.options import Options
 
@@ -81,29 +77,18 @@ def drive_add(context: Context, *, node: bool, pci_addr: str, opts: str) -> str 
     """Make a drive as ``-drive`` does, or with ``-n`` a node; where it would be plugged in does not matter."""
     del pci_addr
     given, warnings = _parse_options(opts)
-    with _complaints(context.graph) as complaints:
+    lines = [warnings]
+    with context.graph.complaining_to(lambda text: lines.append(f"{text}\n")):
         try:
             if node:
                 _add_node(context, given)
-                made = ""
             else:
-                made = _add_drive(context, given)
+                lines.append(_add_drive(context, given))
         except UnsupportedError:
             raise
         except QmpError as error:
-            made = error_text(context, error, reports=True)
-    return "".join([warnings, *complaints, made])
-
-
-@contextmanager
-def _complaints(graph: Graph) -> Iterator[list[str]]:
-    """The lines that are reported meanwhile, which go to the monitor that asked."""
-    lines: list[str] = []
-    elsewhere, graph.complain = graph.complain, lambda text: lines.append(f"{text}\n")
-    try:
-        yield lines
-    finally:
-        graph.complain = elsewhere
+            lines.append(error_text(context, error, reports=True))
+    return "".join(lines)
 
 
 def _add_drive(context: Context, given: dict[str, str]) -> str:

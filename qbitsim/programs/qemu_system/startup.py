@@ -156,13 +156,9 @@ class Startup:
             self._print(f"{banner(self.machine.profile)}{prompt}")
 
     def _blamed(self, asked: Asked, act: Callable[[Asked], object]) -> None:
-        graph = self.machine.graph
-        elsewhere, graph.complain = graph.complain, lambda text: self._complain(line(text, asked.given.words))
-        try:
-            with asked.given.blamed():
-                act(asked)
-        finally:
-            graph.complain = elsewhere
+        told = self.machine.graph.complaining_to(lambda text: self._complain(line(text, asked.given.words)))
+        with told, asked.given.blamed():
+            act(asked)
 
     def _check_properties(self) -> None:
         for name in self._plan.machine:
