@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser
+from browser import DRAWN, Browser
 from hypothesis import HealthCheck, settings
 from summaries import Workers
 
@@ -169,7 +169,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 @pytest.fixture
 def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a URL in an empty window and waits until the page is ready; the options are those of playwright's new_page.
+    """Opens a URL in an empty window and waits until the page is drawn; the options are those of playwright's new_page.
 
     At the end no page may have complained, and none may have asked for anything but what is under its own address. A
     test takes out of ``visit.complaints`` what it expects.
@@ -189,7 +189,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
             page.on(event, hear)
             stack.callback(page.remove_listener, event, hear)
         page.goto(url)
-        page.wait_for_selector("html.ready", timeout=10_000)
+        page.evaluate(DRAWN)
         return page
 
     go.complaints = complaints  # type: ignore[attr-defined]

@@ -155,10 +155,10 @@ class Qcow2File:
                 continue
             blocks[index] = entry // self.cluster
             data = self._at(entry, self.cluster)
-            value = int.from_bytes(data, "little" if self.refcount_bits < 8 else "big")
             for number in range(per_block):
                 if self.refcount_bits < 8:
-                    count = value >> number * self.refcount_bits & ((1 << self.refcount_bits) - 1)
+                    place, shift = divmod(number * self.refcount_bits, 8)
+                    count = data[place] >> shift & ((1 << self.refcount_bits) - 1)
                 else:
                     width = self.refcount_bits // 8
                     count = int.from_bytes(data[number * width : (number + 1) * width], "big")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from browser import DRAWN
+
 _TEXTS = "(s) => [...document.querySelectorAll(s)].filter((e) => e.offsetParent).map((e) => e.innerText)"
-_DRAWN = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(null))))"
+_BOX = "(selector) => document.querySelector(selector).getBoundingClientRect().toJSON()"
 _COLUMN = """([selector, across]) => {
     const canvas = document.querySelector(selector);
     const copy = new OffscreenCanvas(1, canvas.height).getContext("2d", { willReadFrequently: true });
@@ -34,11 +36,10 @@ class Looking:
 
     def __init__(self, page: Any) -> None:
         self.page = page
-        self.settle()
 
     def settle(self) -> None:
         """Wait until what was asked for is drawn."""
-        self.page.evaluate(_DRAWN)
+        self.page.evaluate(DRAWN)
 
     def js(self, expression: str, argument: Any = None) -> Any:
         """The value of an expression in the page."""
@@ -79,12 +80,12 @@ class Looking:
 
     def place(self, selector: str, across: float, down: float) -> tuple[float, float]:
         """A place in an element, in pixels of the window."""
-        box = self.page.locator(selector).first.bounding_box()
+        box = self.js(_BOX, selector)
         return box["x"] + across * box["width"], box["y"] + down * box["height"]
 
     def text(self, selector: str) -> str:
         """The text of an element as people see it."""
-        shown: str = self.page.locator(selector).first.inner_text()
+        shown: str = self.js("(selector) => document.querySelector(selector).innerText", selector)
         return shown
 
     def texts(self, selector: str) -> list[str]:

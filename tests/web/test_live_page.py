@@ -6,6 +6,7 @@ import errno
 import time
 
 import pytest
+from browser import DRAWN
 from live import Live
 
 from qbitsim import Machine
@@ -31,7 +32,7 @@ def calm(chromium):
     with Live(disks=("drive0", "drive1")) as served:
         page = chromium.new_page()
         page.goto(served.url)
-        page.wait_for_selector("html.ready")
+        page.evaluate(DRAWN)
         yield page
         page.close()
 
@@ -68,22 +69,32 @@ def form(page, name):
     return page.get_by_role("form", name=name, exact=True)
 
 
+_FILL = """([name, text, fields]) => {
+    const form = [...document.forms].find(({ ariaLabel }) => ariaLabel === name);
+    for (const [field, value] of Object.entries(fields)) {
+        const control = form.querySelector(`[name=${field}]`);
+        control[typeof value === "boolean" ? "checked" : "value"] = value;
+        for (const event of ["input", "change"]) control.dispatchEvent(new Event(event, { bubbles: true }));
+    }
+    form.parentElement.querySelector("output").textContent = "";
+    const button = [...form.querySelectorAll("button")].find(({ textContent }) => textContent === text);
+    button.scrollIntoView({ block: "nearest" });
+    const { x, y, width, height } = button.getBoundingClientRect();
+    return [x + width / 2, y + height / 2];
+}"""
+_SAID = """(name) => new Promise((done) => {
+    const form = [...document.forms].find(({ ariaLabel }) => ariaLabel === name);
+    const output = form.parentElement.querySelector("output");
+    const look = () => output.textContent && done(output.innerText);
+    new MutationObserver(look).observe(output, { childList: true, characterData: true, subtree: true });
+    look();
+})"""
+
+
 def use(page, name, button, **fields):
     """Fill in a form, press its button, and return what it says."""
-    found = form(page, name)
-    for field, value in fields.items():
-        control = found.locator(f"[name={field}]")
-        if isinstance(value, bool):
-            control.set_checked(value)
-        elif control.evaluate("each => each.tagName") == "SELECT":
-            control.select_option(value)
-        else:
-            control.fill(value)
-    said = found.locator("xpath=..").locator("output")
-    said.evaluate("each => { each.textContent = ''; }")
-    found.get_by_role("button", name=button, exact=True).click()
-    wait(page, "each => each.textContent", said.element_handle())
-    return said.inner_text()
+    page.mouse.click(*page.evaluate(_FILL, [name, button, fields]))
+    return page.evaluate(_SAID, name)
 
 
 def backup(machine):
@@ -257,7 +268,7 @@ def test_a_token_of_another_server_is_forgotten(live, visit):
     page.get_by_text("✖ The token is not that of this server.").wait_for()
     visit.complaints.clear()
     page.reload()
-    page.wait_for_selector("html.ready")
+    page.evaluate(DRAWN)
     assert "this page does not know the token" in page.inner_text("#controls")
 
 

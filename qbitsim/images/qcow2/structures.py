@@ -323,12 +323,10 @@ def _compressed_shift(cluster_bits: int) -> int:
 def pack_refcounts(counts: Sequence[int], bits: int) -> bytes:
     """The bytes of a refcount block; *bits*, 1 to 64, are those of one count. Small ones fill a byte from below."""
     if bits < 8:
-        per_byte = 8 // bits
-        packed = bytearray(len(counts) // per_byte)
+        per_byte, packed = 8 // bits, 0
         for shift in range(per_byte):
-            for place, count in enumerate(counts[shift::per_byte]):
-                packed[place] |= count << shift * bits
-        return bytes(packed)
+            packed |= int.from_bytes(bytes(list(counts[shift::per_byte])), "little") << shift * bits
+        return packed.to_bytes(len(counts) // per_byte, "little")
     code = _CODES[bits]
     values = counts[:] if isinstance(counts, array) and counts.typecode == code else array(code, counts)
     if sys.byteorder == "little":
@@ -342,7 +340,7 @@ def unpack_refcounts(data: bytes, bits: int) -> Sequence[int]:
         per_byte, mask = 8 // bits, (1 << bits) - 1
         counts = bytearray(len(data) * per_byte)
         for shift in range(per_byte):
-            counts[shift::per_byte] = bytes(byte >> shift * bits & mask for byte in data)
+            counts[shift::per_byte] = data.translate(bytes(byte >> shift * bits & mask for byte in range(256)))
         return bytes(counts)
     if bits == 8:
         return data
