@@ -55,8 +55,8 @@ def test_every_example_runs_and_prints_what_is_shown(example: tuple[Block, ...],
 
 @pytest.fixture
 def without_shrinking() -> Iterator[None]:
-    """Let properties that are made now end with the first example that fails, however long it is."""
-    settings.register_profile("without shrinking", settings(), phases=[Phase.generate])
+    """Let properties that are made now draw as for a reader, and end with the first example that fails."""
+    settings.register_profile("without shrinking", settings(), max_examples=100, phases=[Phase.generate])
     settings.load_profile("without shrinking")
     yield
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
@@ -157,12 +157,12 @@ def test_what_cannot_be_shown_is_refused(words: list[str], text: str, capsys: py
 def test_the_readme_opens_with_the_two_commands() -> None:
     opening = README.split("\n## ")[0]
     shown = re.findall(r"^```sh\n(.*?)\n```$", opening, re.MULTILINE | re.DOTALL)
-    assert shown == ["pip install . && qbitsim demo", "pip install -q -e '.[test]' && pytest -n auto --dist loadfile"]
+    assert shown == ["pip install . && qbitsim demo", "pip install -q -e '.[test]' && pytest -n auto --dist worksteal"]
 
 
 def test_ci_runs_the_readmes_test_command_word_for_word() -> None:
     lines = (REPOSITORY / ".ci/run").read_text().splitlines()
-    assert lines.count("pip install -q -e '.[test]' && pytest -n auto --dist loadfile") == 1
+    assert lines.count("pip install -q -e '.[test]' && pytest -n auto --dist worksteal") == 1
 
 
 # -- what is said
