@@ -20,7 +20,7 @@ from real_qemu import Installation
 
 from qbitsim.scenario import player as scenario_player
 
-ROUNDS = int(os.environ.get("QBITSIM_ORACLE_ROUNDS", "8"))
+ROUNDS = int(os.environ.get("QBITSIM_ORACLE_ROUNDS", "6"))
 
 chance = st.randoms(use_true_random=False)
 

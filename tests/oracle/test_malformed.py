@@ -24,7 +24,7 @@ from qbitsim.commands.offered import registry_for
 from qbitsim.profiles import profile
 from qbitsim.scenario.player import Player
 
-COUNT = int(os.environ.get("QBITSIM_ORACLE_ROUNDS", "8"))
+COUNT = int(os.environ.get("QBITSIM_ORACLE_ROUNDS", "6"))
 REQUESTS = 25
 """Requests of one example."""
 

@@ -287,7 +287,8 @@ class _Check:
         if self._left < 0:
             raise UnsupportedError(f"the check of more than {MAXIMUM_TABLES_READ} L2 tables")
         data = read_padded(self._file, offset, self._unit)
-        return _ascending_runs(structures.unpack_table(data), self._unit) if any(data) else iter(())
+        used = -(-len(data.rstrip(b"\0")) // 8)
+        return _ascending_runs(structures.unpack_table(data[: used * 8]), self._unit) if used else iter(())
 
     def _check_compressed(self, entry: int, *, active: bool) -> None:
         offset, length = structures.compressed_place(entry, self._metadata.header.cluster_bits)
