@@ -484,9 +484,10 @@ class _Check:
 
 def _ascending_runs(entries: array[int], step: int) -> Iterator[tuple[int, int]]:
     """Entries that are not 0: the first of each run in which every one is *step* more than the one before; how many."""
-    end, at = len(entries), 0
-    if entries[0] and entries[-1] == entries[0] + (end - 1) * step and entries == _row(entries[0], end, step):
-        yield entries[0], end
+    end, at, first = len(entries), 0, entries[0]
+    plain = first and not first & structures.COMPRESSED
+    if plain and entries[-1] == first + (end - 1) * step and entries == _row(first, end, step):
+        yield first, end
         return
     while at < end:
         start, entry = at, entries[at]
