@@ -20,7 +20,7 @@ _SECONDS_BETWEEN_LINES = 30
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Hunt, and return the exit status: 1 if something was found.
+    """Hunt, and return the exit status: 1 if something was found, or if an action of the client never succeeded.
 
     :raises CliError: there is no such class, or a worker has died.
     """
@@ -48,9 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
         campaign.close()
     progress.clear()
     show(progress.line(campaign))
-    for line in summary(campaign.total.counts):
+    for line in summary(campaign.total.counts, machine.weighted.moves):
         show(line)
-    return FAILED if campaign.failures else 0
+    in_vain = list(campaign.total.outcomes.in_vain())
+    for line in in_vain:
+        show(f"nothing was tested with it: {line}")
+    return FAILED if campaign.failures or in_vain else 0
 
 
 class Progress:
@@ -114,7 +117,7 @@ def _tell(machine: type[BackupClientMachine], failure: Failure, number: int, fol
     (folder / f"test_{_snake(stem)}.py").write_text(as_test(machine, failure, number))
     page = folder / f"{stem}.html"
     report(machine, failure, page)
-    show(f"  {page}, and the test {folder / f'test_{_snake(stem)}.py'}\n")
+    show(f"  {page}, and the test {folder / f'test_{_snake(stem)}.py'} (python -m pytest)\n")
 
 
 def as_test(machine: type[BackupClientMachine], failure: Failure, number: int) -> str:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errors import QmpError
 from qbitsim.jsontypes import Json
+from qbitsim.nearest import nearest
 from qbitsim.records import record
 
 if TYPE_CHECKING:
@@ -106,9 +107,22 @@ class BackupClient(Protocol):
         ...
 
 
+def check_client(client: BackupClient, actions: Iterable[str]) -> None:
+    """See whether a client has what it must have.
+
+    :raises TypeError: it lacks ``chains``, or one of its actions.
+    """
+    own = client.client if isinstance(client, Plain) else client
+    for name in ("chains", *actions):
+        if not callable(getattr(own, name, None)):
+            known = [each for each in dir(own) if not each.startswith("_") and callable(getattr(own, each))]
+            raise TypeError(f"{type(own).__name__} has no method {name!r}{nearest(name, known)}")
+
+
 class Dialogue:
     """One conversation with a machine, moved on by one request at a time.
 
+    :raises TypeError: what an action returned is none.
     :ivar conversation: what the client says.
     :ivar waiting: the request that is made but not answered; None when the conversation is over.
     :ivar seen: the cursor into the machine's events behind the last one that the client had.
@@ -125,6 +139,11 @@ class Dialogue:
         execute: Callable[[str, Json], Any] | None = None,
     ) -> None:
         self._machine = machine
+        if not hasattr(conversation, "throw"):
+            raise TypeError(
+                f"an action returned {conversation!r}, which is no conversation: yield requests in it, "
+                "or put a client with plain calls into qbitsim.testing.clients.Plain"
+            )
         self._execute = execute if execute is not None else machine.execute
         self._wakes = 0
         self.conversation = conversation

@@ -16,6 +16,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 import qbitsim
 from qbitsim.testing.moves import Move, as_code, play
+from qbitsim.testing.outcomes import Outcomes
 from qbitsim.testing.shorten import PATIENCE, shortened
 
 if TYPE_CHECKING:
@@ -41,11 +42,18 @@ def run_as_test(machine: type[BackupClientMachine], *, settings: Settings | None
     :param settings: those of the class's ``TestCase`` if not given.
     :raises Exception: what was found, with the story and the calls that lead to it as notes. Its traceback begins in
         the client.
+    :raises AssertionError: an action of the client has never succeeded.
     """
     __tracebackhide__ = True
+    if machine.actions:
+        _end(machine())  # a client that cannot be made is told as it is, and not by Hypothesis
+    machine.outcomes = Outcomes()
     found = find(machine, settings=settings)
     if found is not None:
         raise found.with_traceback(_own_part(found.__traceback__))
+    in_vain = list(machine.outcomes.in_vain())
+    if in_vain:
+        raise AssertionError("; ".join(in_vain))
 
 
 def find(machine: type[BackupClientMachine], *, settings: Settings | None = None) -> Exception | None:
@@ -116,8 +124,13 @@ def simpler_arguments(machine: type[BackupClientMachine]) -> Mapping[str, Mappin
             for name, declared in machine.weighted.moves.items()
         }
     finally:
-        state.over = True
-        state.teardown()
+        _end(state)
+
+
+def _end(state: BackupClientMachine) -> None:
+    """End a machine with which nothing was done."""
+    state.over = True
+    state.teardown()
 
 
 def _own_part(traceback: TracebackType | None) -> TracebackType | None:

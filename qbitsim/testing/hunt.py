@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import Phase, assume
 from hypothesis import settings as Settings  # noqa: N812 - a class
 
+from qbitsim.nearest import nearest
 from qbitsim.testing.counter_examples import first_failure, shorten
 from qbitsim.testing.moves import Move
+from qbitsim.testing.outcomes import Outcomes
 from qbitsim.testing.seen import Counts, Seen
 from qbitsim.testing.stateful import BackupClientMachine
 from qbitsim.testing.weights import DISRUPTION, FAULT, OTHERS
@@ -84,12 +86,14 @@ class Round:
     :ivar runs: how many there were; :ivar moves: how many moves they made.
     :ivar again: how many of them were given up, because they would only have said again what is known.
     :ivar counts: what was seen.
+    :ivar outcomes: how actions of the client have ended.
     """
 
     runs: int = 0
     moves: int = 0
     again: int = 0
     counts: Counts = field(default_factory=Counter)
+    outcomes: Outcomes = field(default_factory=Outcomes)
     failure: Failure | None = None
 
     def add(self, other: Round) -> None:
@@ -98,6 +102,7 @@ class Round:
         self.moves += other.moves
         self.again += other.again
         self.counts.update(other.counts)
+        self.outcomes.update(other.outcomes)
 
 
 class Watcher:
@@ -156,7 +161,9 @@ def machine_at(place: str) -> type[BackupClientMachine]:
         raise ValueError(f"expected module:Class, not {place!r}")
     found: Any = import_module(module)
     for part in name.split("."):
-        found = getattr(found, part, None)
+        if not hasattr(found, part):
+            raise ValueError(f"there is no {part!r} in {module!r}{nearest(part, dir(found))}")
+        found = getattr(found, part)
     if not (isinstance(found, type) and issubclass(found, BackupClientMachine) and found.actions):
         raise ValueError(f"{place!r} is no subclass of BackupClientMachine that has actions")
     return found
@@ -187,6 +194,7 @@ class Hunter:
         machine._hypothesis_internal_use_seed = seed  # noqa: SLF001 - as @seed does
         watcher = Watcher(machine, self.known)
         machine.observer = watcher
+        machine.outcomes = watcher.round.outcomes
         try:
             found = first_failure(machine, settings=settings)
         finally:

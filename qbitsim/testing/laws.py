@@ -204,7 +204,7 @@ class Witness:
             self._check_restores(chain, files, moment)
             self._restored.add(key)
         begun = self._begun.setdefault(began, self.commands)
-        if chain.bitmap is None or begun <= self._disturbed.get(chain.drive, -1):
+        if not chain.bitmaps or begun <= self._disturbed.get(chain.drive, -1):
             return
         bitmaps = self._bitmaps_of(chain, node)
         if moment is not None:

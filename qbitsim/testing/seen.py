@@ -73,12 +73,16 @@ class Seen:
             self.counts[MOVE, name] += 1
 
 
-def summary(counts: Counts) -> Iterator[str]:
-    """What was seen and what was not, a line for each subject."""
+def summary(counts: Counts, moves: Iterable[str] = ()) -> Iterator[str]:
+    """What was seen and what was not, a line for each subject.
+
+    :param moves: those that might have been made.
+    """
+    always = {**_ALWAYS, MOVE: list(moves)}
     for subject in _SUBJECTS:
         found = {what: count for (about, what), count in counts.most_common() if about == subject}
         if found:
             yield f"{subject}: {', '.join(f'{what} {count}' for what, count in found.items())}"
-        never = [each for each in _ALWAYS.get(subject, ()) if each not in found]
+        never = [each for each in always.get(subject, ()) if each not in found]
         if never:
             yield f"{subject} that never were: {', '.join(never)}"

@@ -32,12 +32,13 @@ from hypothesis.stateful import RULE_MARKER, rule
 
 from qbitsim.errors import QmpError
 from qbitsim.machine.machine import Machine
-from qbitsim.testing.clients import BackupClient, Dialogue, Execute
+from qbitsim.testing.clients import BackupClient, Dialogue, Execute, check_client
 from qbitsim.testing.counter_examples import add_test_case, run_as_test
 from qbitsim.testing.laws import NEVER_HANGS, NOTHING_LEFT, LawBrokenError
 from qbitsim.testing.moves import Choices, Declared, move
+from qbitsim.testing.outcomes import Outcomes
 from qbitsim.testing.over_sockets import OverSocket
-from qbitsim.testing.surroundings import GRANULE, Surroundings
+from qbitsim.testing.surroundings import GRANULE, Surroundings, backups_of_client
 from qbitsim.testing.weights import CLIENT, DISRUPTION, Table, Weights, declared_moves, variety
 
 __all__ = ["GRANULE", "PAUSES", "SCENE", "TALK_LIMIT", "BackupClientMachine", "run_as_test"]
@@ -66,6 +67,9 @@ class BackupClientMachine(Surroundings):
         under it, it may also raise an :class:`OSError` or an :class:`EOFError`.
     :cvar tidy: whether a client that has ended must have ended its jobs and removed its nodes.
     :cvar weights: how much more often than usual a move is made, by its name; 0 for never.
+    :cvar outcomes: how the actions of all machines of the class have ended.
+
+    A move whose moment it is not does nothing, such as one that begins an action while the client is at work.
     """
 
     actions: ClassVar[Sequence[str]] = ()
@@ -73,9 +77,11 @@ class BackupClientMachine(Surroundings):
     tidy: ClassVar[bool] = True
     weights: ClassVar[Mapping[str, float]] = {}
     weighted: ClassVar[Weights]
+    outcomes: ClassVar[Outcomes]
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        cls.outcomes = Outcomes()
         cls.weighted = Weights(_moves_of(cls), cls.weights)
         if cls.actions:
             add_test_case(cls)
@@ -83,11 +89,13 @@ class BackupClientMachine(Surroundings):
     def __init__(self) -> None:
         super().__init__()
         self._client = self.client(self.machine)
+        check_client(self._client, self.actions)
         self._dialogue: Dialogue | None = None
         self._action = ""
         self._heard = 0
         self._nodes: set[str] = set()
         self._ended = False
+        self._gave_up = ""
         self._tables: tuple[Table, Table] | None = None
 
     def client(self, machine: Machine) -> BackupClient:
@@ -166,7 +174,7 @@ class BackupClientMachine(Surroundings):
         self.story.tell("the client begins: %s", action)
         self._action = action
         self._nodes = self._owned_nodes()
-        self._ended = False
+        self._ended, self._gave_up = False, ""
         self._dialogue = Dialogue(
             self.machine, getattr(self._client, action)(), seen=self._heard, execute=self.witness.execute
         )
@@ -207,11 +215,13 @@ class BackupClientMachine(Surroundings):
             if not isinstance(error, self.failures) and not (self._ended and isinstance(error, OSError | EOFError)):
                 self.end_badly(error)
                 raise
+            self._gave_up = f"{type(error).__name__}: {error}"
             self.story.tell("the client gives up: %s", str(error))
 
     def _rest(self, dialogue: Dialogue) -> None:
         """An action has ended."""
         self._heard, self._dialogue = dialogue.seen, None
+        self.outcomes.add(self._action, self._gave_up)
         chains = [f"{chain.drive} = {' + '.join(chain.files)}" for chain in self._client.chains()]
         self.story.tell("the client ends: %s; it holds %s", self._action, ", ".join(chains) or "nothing")
         self._check_chains()
@@ -234,6 +244,29 @@ class BackupClientMachine(Surroundings):
 
     def _can_go_on(self) -> bool:
         return self._dialogue is not None and self._dialogue.can_go_on
+
+    @move(lambda state: not state.at_rest, kind=CLIENT, weights=(0, 3))
+    def backup_begins(self) -> None:
+        """Client and machine go on, a request and a step at a time, until a backup runs or the client is done.
+
+        Before it many clients have jobs that make the target; what is decisive comes after them.
+        """
+        machine, limit = self.machine, TALK_LIMIT
+        while self._dialogue is not None and not backups_of_client(self) and (limit := limit - 1):
+            can_go_on = self._dialogue.can_go_on
+            if can_go_on:
+                self._talk(1)
+            if self._dialogue is None or backups_of_client(self):
+                break
+            if machine.scheduler.ready():
+                machine.step()
+            elif not can_go_on:
+                times = [when for when in (machine.next_deadline, self._dialogue.wakes) if when is not None]
+                if not times:
+                    break
+                machine.advance_to(min(times))
+            self.story.events()
+        self.check_laws()
 
     @move(_can_go_on, kind=CLIENT, weights=(0, 5), pause_after=PAUSES)
     def client_goes_on(self, pause_after: int | None) -> None:
@@ -278,9 +311,9 @@ class BackupClientMachine(Surroundings):
         self.story.tell(f"QEMU is killed{before}, and started anew")
         self._restart(crash=True)
 
-    @move(_at_rest, kind=DISRUPTION, weights=(1, 0))
+    @move(kind=DISRUPTION, weights=(1, 1))
     def machine_restarts(self) -> None:
-        """QEMU ends cleanly and is started anew on its files."""
+        """QEMU ends cleanly and is started anew on its files; a client that is at work loses its connection."""
         self.story.tell("QEMU ends cleanly, and is started anew")
         self._restart(crash=False)
 

@@ -52,7 +52,7 @@ ORDERS = tuple(
 """Numbers of steps, and which of the tasks that are due is chosen in each."""
 
 
-def _jobs(state: Surroundings) -> list[BackupJob]:
+def backups_of_client(state: Surroundings) -> list[BackupJob]:
     """The backups of the client that are not over, the newest first."""
     return [
         job
@@ -218,18 +218,18 @@ class Surroundings(RuleBasedStateMachine):
         self.story.tell("the next %s is refused", command)
         self.machine.refuse(command, "Refused by the test")
 
-    @move(_jobs, kind=FAULT, weights=(0, 4), once=ONCE)
+    @move(backups_of_client, kind=FAULT, weights=(0, 4), once=ONCE)
     def target_fails(self, once: bool) -> None:
         """The target of the newest backup cannot be written to."""
-        image = image_of(_jobs(self)[0].state.target)
+        image = image_of(backups_of_client(self)[0].state.target)
         if image is not None:
             self.story.tell("writes to %s fail%s", image.name, " once" if once else "")
             self.machine.inject_error(image.name, "write", EIO, once=once)
 
-    @move(_jobs, kind=FAULT, weights=(0, 1), granules=range(4))
+    @move(backups_of_client, kind=FAULT, weights=(0, 1), granules=range(4))
     def target_is_full(self, granules: int) -> None:
         """The target of the newest backup has no room for more than so many granules."""
-        image = image_of(_jobs(self)[0].state.target)
+        image = image_of(backups_of_client(self)[0].state.target)
         if image is not None:
             self.story.tell("%s is full after %s bytes", image.name, granules * GRANULE)
             self.machine.limit_capacity(image.name, granules * GRANULE)
@@ -273,10 +273,10 @@ class Surroundings(RuleBasedStateMachine):
         else:
             self.broken(BUSY, f"{bitmap!r} could be cleared")
 
-    @move(_jobs, kind=OTHERS, weights=(0, 3), number=range(4))
+    @move(backups_of_client, kind=OTHERS, weights=(0, 3), number=range(4))
     def another_client_cancels(self, number: int = 0) -> None:
         """Somebody cancels a backup of the client."""
-        jobs = _jobs(self)
+        jobs = backups_of_client(self)
         job = jobs[number % len(jobs)]
         self.story.tell("another client cancels job %s", job.id)
         try:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from qbitsim.nearest import nearest
 from qbitsim.testing.moves import Choices, Declared
 
 CLIENT, MACHINE, GUEST, FAULT, OTHERS, DISRUPTION = "client", "machine", "guest", "fault", "others", "disruption"
@@ -25,13 +26,15 @@ _OTHER_MOODS = (2, 0, 0, 4)
 """For each kind how often its moves are made in a run, one of these numbers."""
 
 SCENES: tuple[tuple[int, int, tuple[str, ...]], ...] = (
-    (4, 0, ("guest_writes", "client_begins", "steps", "guest_writes", "everything_ends")),
+    (4, 0, ("guest_writes", "client_begins", "backup_begins", "steps", "guest_writes", "everything_ends")),
     (4, 0, ("guest_writes", "guest_writes", "disk_fails", "client_does")),
-    (3, 0, ("guest_writes", "client_begins", "target_fails", "everything_ends")),
-    (2, 0, ("client_begins", "steps", "another_client_cancels", "everything_ends")),
+    (3, 0, ("guest_writes", "client_begins", "backup_begins", "target_fails", "everything_ends")),
+    (2, 0, ("guest_writes", "client_begins", "backup_begins", "target_is_full", "everything_ends")),
+    (2, 0, ("client_begins", "backup_begins", "steps", "another_client_cancels", "everything_ends")),
     (2, 0, ("client_does", "guest_writes", "client_does")),
     (2, 0, ("guest_writes", "machine_crashes", "client_does")),
-    (1, 0, ("client_begins", "steps", "machine_crashes", "client_does")),
+    (1, 0, ("client_begins", "backup_begins", "steps", "machine_crashes", "client_does")),
+    (1, 0, ("client_begins", "backup_begins", "steps", "machine_restarts", "client_does")),
     (1, 0, ("guest_writes", "machine_restarts", "client_does")),
     (3, 0, ("guest_writes", "client_does", "disk_is_resized", "client_does")),
     (0, 3, ("guest_writes", "steps", "guest_writes")),
@@ -46,9 +49,13 @@ class Weights:
 
     :param moves: those that it has, by name.
     :param factors: how much more often than declared a move is made, by its name; 0 for never.
+    :raises ValueError: there is no such move.
     """
 
     def __init__(self, moves: Mapping[str, Declared], factors: Mapping[str, float]) -> None:
+        for name in factors:
+            if name not in moves:
+                raise ValueError(f"weights: there is no move {name!r}{nearest(name, moves)}")
         self.moves = moves
         self.kinds = sorted({each.kind for each in moves.values()})
         self._factors = factors

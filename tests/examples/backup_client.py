@@ -51,7 +51,7 @@ class BackupClient:
 
     def chains(self) -> Iterator[Chain]:
         """What could be restored."""
-        return (Chain(disk.drive, tuple(disk.files), disk.bitmap) for disk in self.disks if disk.files)
+        return (Chain(disk.drive, tuple(disk.files), disk.bitmap or None) for disk in self.disks if disk.files)
 
     # -- the two actions
 
@@ -82,7 +82,11 @@ class BackupClient:
         jobs = {
             disk.drive: self.job(disk, files[disk.drive], sync="incremental", bitmap=disk.bitmap) for disk in self.disks
         }
-        good = yield from self.copy_changes(jobs)
+        try:
+            good = yield from self.copy_changes(jobs)
+        except ConnectionError:
+            self.forget_bitmaps()
+            raise
         # What is copied is no more in the bitmap, and until its file is closed it may be lost with QEMU.
         chains = {disk.drive: [*disk.files, files[disk.drive]] for disk in self.disks if disk.drive in good}
         for disk in self.disks:
@@ -104,6 +108,11 @@ class BackupClient:
         bitmap = bitmaps_of(node).get(disk.bitmap, {"recording": False})
         same_size = node["image"]["virtual-size"] == disk.size
         return bool(disk.files) and bitmap["recording"] and not bitmap.get("inconsistent") and same_size
+
+    def forget_bitmaps(self) -> None:
+        """QEMU has ended, perhaps after a job that nobody heard of: then what it copied is in no bitmap any more."""
+        for disk in self.disks:
+            disk.bitmap = ""
 
     def new_bitmap(self, disk: Disk) -> str:
         """The name of the bitmap that a full backup begins with."""

@@ -82,6 +82,9 @@ class MergingClient(BackupClient):
         whole = bool(known) and not any(bitmap.get("inconsistent") for bitmap in known)
         return whole and known[-1]["recording"] and node["image"]["virtual-size"] == disk.size
 
+    def forget_bitmaps(self) -> None:
+        self.since = {disk.drive: [] for disk in self.disks}
+
     def remove_bitmaps(self, nodes: Mapping[str, Json]) -> Conversation:
         for disk in self.disks:
             for name, bitmap in bitmaps_of(nodes[disk.node]).items():
@@ -215,7 +218,7 @@ def main(moves: int, names: Iterable[str]) -> None:
     """Play with all of them."""
     for name in names:
         counts = moves_without_alarm(HONEST[name], moves)
-        lines = [f"{name}: nobody is blamed in {moves:,} moves", *summary(counts)]
+        lines = [f"{name}: nobody is blamed in {moves:,} moves", *summary(counts, HONEST[name].weighted.moves)]
         sys.stdout.write("\n".join([*lines, ""]))
         sys.stdout.flush()
 

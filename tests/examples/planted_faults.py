@@ -194,6 +194,13 @@ class NeverGivesUp(BackupClient):
         return good
 
 
+class IsNeverUnsure(BackupClient):
+    """QEMU ends before the end of a job was heard of, and it takes the job for one that has failed."""
+
+    def forget_bitmaps(self) -> None:
+        """It does not."""
+
+
 FAULTY: Mapping[str, type[BackupClient]] = {
     each.__name__: each
     for each in (
@@ -210,6 +217,7 @@ FAULTY: Mapping[str, type[BackupClient]] = {
         CleansUpEarly,
         TakesAVanishedJobForSuccess,
         NeverGivesUp,
+        IsNeverUnsure,
     )
 }
 

@@ -37,7 +37,7 @@ class PullClient:
     def chains(self) -> Iterator[Chain]:
         """What could be restored."""
         if self.files:
-            yield Chain(DRIVE, tuple(self.files), tuple(self.bitmaps), began=self.scratch)
+            yield Chain(DRIVE, tuple(self.files), tuple(self.bitmaps) or None, began=self.scratch)
 
     def pull(self) -> Conversation:
         """Read what has changed since the last time, or everything."""
@@ -47,11 +47,15 @@ class PullClient:
         changes = f"{PREFIX}changes" if self.is_usable(node) else ""
         self.number += 1
         new, scratch, file = (f"{word}-{self.number}" for word in (f"{PREFIX}since", "scratch", "pulled"))
-        yield from self.begin(new, scratch, size, changes)
-        if changes:
-            self.bitmaps.append(new)
-        found = yield from self.read(scratch, changes)
-        yield from self.end(scratch)
+        try:
+            yield from self.begin(new, scratch, size, changes)
+            if changes:
+                self.bitmaps.append(new)
+            found = yield from self.read(scratch, changes)
+            yield from self.end(scratch)
+        except ConnectionError:  # QEMU has ended; whether the new bitmap had begun then is not known
+            self.bitmaps = []
+            raise
         if found is None:
             raise BackupError("not all could be read")
         content = self.machine.images.create(file, "qcow2", size).content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -125,7 +126,39 @@ def test_a_wrong_number_is_an_error_of_use(option: str, capsys: pytest.CaptureFi
     assert option.partition("=")[0] in capsys.readouterr().err
 
 
-def test_a_wrong_place_is_an_error_of_use(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["hunt", "test_hunt:Littering"]) == 2
-    expected = "qbitsim: 'test_hunt:Littering' is no subclass of BackupClientMachine that has actions\n"
-    assert capsys.readouterr().err == expected
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("test_hunt:Littering", "'test_hunt:Littering' is no subclass of BackupClientMachine that has actions"),
+        ("test_hunt:Litering", "there is no 'Litering' in 'test_hunt'; did you mean 'Littering'?"),
+        ("test_hunt", "expected module:Class, not 'test_hunt'"),
+        ("no_such_module:Littering", "No module named 'no_such_module'"),
+    ],
+)
+def test_a_wrong_place_is_an_error_of_use(place: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["hunt", place]) == 2
+    assert capsys.readouterr().err == f"qbitsim: {text}\n"
+
+
+class UnableMachine(LitteringMachine):
+    actions = ("is_refused",)
+
+    def client(self, machine: Machine) -> Any:
+        return Unable()
+
+
+class Unable(Littering):
+    """Asks for what there is not."""
+
+    def is_refused(self) -> Conversation:
+        yield execute("nonsense")
+
+
+def test_a_client_that_never_succeeds_is_no_client_without_failures(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["hunt", f"{__name__}:UnableMachine", "--minutes", "0.05", "--workers", "1"]) == 1
+    *_, last = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(
+        r"nothing was tested with it: is_refused has never succeeded: it gave up [\d,]+ times, last with QmpError: "
+        "The command nonsense has not been found",
+        last,
+    )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import pkgutil
 import subprocess
 import sys
 
 import pytest
 
+import qbitsim.drivers
 from qbitsim.profiles import PROFILES
 
 pytest_plugins = ["pytester"]
@@ -29,6 +32,13 @@ ASK = """
             pass
         return message
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def all_drivers_are_there():
+    """A run inside of this one forgets the modules that it was the first to import, and a driver is declared once."""
+    for each in pkgutil.iter_modules(qbitsim.drivers.__path__, "qbitsim.drivers."):
+        importlib.import_module(each.name)
 
 
 @pytest.fixture

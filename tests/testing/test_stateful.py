@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import Any, ClassVar
@@ -14,10 +15,11 @@ from qbitsim import Machine
 from qbitsim.profiles import PROFILES
 from qbitsim.testing import laws
 from qbitsim.testing.clients import NEXT_EVENT, Chain, Conversation, Monitor, Plain, Sleep, execute
+from qbitsim.testing.counter_examples import first_failure
 from qbitsim.testing.laws import LawBrokenError
 from qbitsim.testing.moves import move, play
 from qbitsim.testing.shorten import shortened
-from qbitsim.testing.stateful import BackupClientMachine, run_as_test
+from qbitsim.testing.stateful import GRANULE, BackupClientMachine, run_as_test
 
 SHORT = settings(
     max_examples=25,
@@ -66,6 +68,9 @@ class IdleMachine(BackupClientMachine):
         return Idle(machine)
 
 
+MAY_CRASH = {"actions": ("crashes",), "failures": (LookupError,)}
+
+
 def found(**what: Any) -> Exception:
     """What is found in a machine that differs from :class:`IdleMachine` so."""
     with pytest.raises(Exception) as caught:  # noqa: PT011 - what it is, is checked by who calls
@@ -104,7 +109,97 @@ def test_a_client_that_leaves_something_behind_is_found_unless_it_may() -> None:
 def test_what_a_client_raises_is_a_bug_unless_it_is_among_its_failures() -> None:
     error = found(actions=("crashes",))
     assert (type(error), story(error)[1:3]) == (LookupError, ["the client begins: crashes", "  query-status "])
-    run_as_test(type("Machine", (IdleMachine,), {"actions": ("crashes",), "failures": (LookupError,)}), settings=SHORT)
+    assert first_failure(type("Machine", (IdleMachine,), MAY_CRASH), settings=SHORT) is None
+
+
+def test_a_client_that_never_succeeds_is_told_so() -> None:
+    error = found(**MAY_CRASH)
+    assert re.fullmatch(
+        r"crashes has never succeeded: it gave up \d+ times, last with LookupError: what is that\?", str(error)
+    )
+
+
+def test_a_client_that_may_be_refused_and_mostly_is_not_is_fine() -> None:
+    run_as_test(
+        type("Machine", (IdleMachine,), {"actions": ("nothing", "leaves_a_node"), "tidy": False}), settings=SHORT
+    )
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ({"actions": ("nothin",)}, "Idle has no method 'nothin'; did you mean 'nothing'?"),
+        ({"client": lambda *_: object()}, "object has no method 'chains'"),
+        ({"client": lambda *_: Plain(lambda _: object())}, "object has no method 'chains'"),
+        (
+            {"actions": ("chains",)},
+            (
+                "an action returned [], which is no conversation: yield requests in it, or put a client with plain "
+                "calls into qbitsim.testing.clients.Plain"
+            ),
+        ),
+    ],
+)
+def test_what_cannot_be_a_client_is_told_in_a_line(what: dict[str, Any], text: str) -> None:
+    error = found(**what)
+    assert (type(error), str(error)) == (TypeError, text)
+
+
+def test_a_weight_of_no_move_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^weights: there is no move 'machine_crash'; did you mean 'machine_crashes'"):
+        type("Machine", (IdleMachine,), {"weights": {"machine_crash": 0}})
+
+
+class Preparing(Idle):
+    """A client that has two jobs before its backup, which make the file and the image in it."""
+
+    def backs_up(self) -> Conversation:
+        yield execute("blockdev-create", job_id="file", options={"driver": "file", "filename": "t", "size": 0})
+        yield from self.dismissed("file")
+        yield execute("blockdev-add", driver="file", node_name="f", filename="t")
+        yield execute("blockdev-create", job_id="image", options={"driver": "qcow2", "file": "f", "size": 8 * GRANULE})
+        yield from self.dismissed("image")
+        yield execute("blockdev-add", driver="qcow2", node_name="t", file="f")
+        yield execute("blockdev-backup", job_id="backup", device="drive0", target="t", sync="full")
+        while (yield NEXT_EVENT)["event"] != "BLOCK_JOB_COMPLETED":
+            continue
+
+    def dismissed(self, job: str) -> Conversation:
+        while (yield execute("query-jobs"))[0]["status"] != "concluded":
+            yield Sleep(0.1)
+        yield execute("job-dismiss", id=job)
+
+
+class PreparingMachine(IdleMachine):
+    actions = ("backs_up",)
+
+    def client(self, machine: Machine) -> Any:
+        return Preparing(machine)
+
+
+def test_a_backup_is_reached_whatever_comes_before_it() -> None:
+    state = PreparingMachine()
+    state.client_begins(action="backs_up", pause_after=None)
+    state.backup_begins()
+    assert [(job.id, str(job.status)) for job in state.machine.jobs.jobs] == [("backup", "running")]
+    state.another_client_cancels()
+    assert [job.id for job in state.machine.jobs.jobs if job.is_cancelled] == ["backup"]
+
+
+def test_who_makes_no_backup_comes_to_its_end_meanwhile() -> None:
+    state = IdleMachine()
+    state.client_begins(action="nothing", pause_after=0)
+    state.backup_begins()
+    assert state.at_rest
+
+
+def test_a_machine_that_ends_cleanly_takes_the_connection_of_a_client_at_work() -> None:
+    state = type("Machine", (PreparingMachine,), {"tidy": False})()
+    state.client_begins(action="backs_up", pause_after=None)
+    state.backup_begins()
+    state.machine_restarts()
+    assert state.at_rest
+    assert "the client gives up: QEMU has ended" in state.story.lines()
 
 
 class Forgetful:
