@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qbitsim.engine.scheduler import NANOSECONDS
+from qbitsim.engine.durations import nanoseconds
 from qbitsim.errors import NeverError
 from qbitsim.qapi.job import JobStatus
 
@@ -25,6 +25,7 @@ class EventCondition:
     def __init__(self, name: str, data: Json) -> None:
         self.name = name
         self.data = data
+        self._seen = 0  # events before it are none of those
 
     def __repr__(self) -> str:
         return f"event {self.name} {self.data or ''}".rstrip()
@@ -32,11 +33,14 @@ class EventCondition:
     def __call__(self, machine: MachineLike) -> Json | None:
         """The event, or None."""
         events = machine.events
-        for place in range(max(events.waited, events.start), events.end):
+        for place in range(max(self._seen, events.start), events.end):
             event = events.at(place)
-            if event["event"] == self.name and self.data.items() <= event.get("data", {}).items():
-                events.waited = place + 1
+            if event["event"] != self.name or place in events.waited:
+                continue
+            if self.data.items() <= event.get("data", {}).items():
+                events.waited.add(place)
                 return event
+        self._seen = events.end
         return None
 
 
@@ -67,10 +71,11 @@ def run_until(machine: _M, condition: Callable[[_M], Any], within: float) -> Any
     :param condition: called before each step; what it returns, if true, is the answer.
     :param within: seconds of virtual time at most.
     :return: what ``condition`` returned.
+    :raises ValueError: *within* is no time.
     :raises NeverError: nothing is due any more, or not within that time.
     """
     clock = machine.clock
-    limit = clock() + round(within * NANOSECONDS)
+    limit = clock() + nanoseconds(within, "within")
     while not (found := condition(machine)):
         if clock.step():
             continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 
 from qbitsim.block.drive import Drive
 from qbitsim.commands.context import Context
@@ -134,7 +133,7 @@ def write(context: Context, args: XQbitsimGuestWrite) -> None:
     else:
         try:
             data = base64.b64decode(args.data or "", validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             raise QmpError(f"'data' is no base64: {error}") from None
     offset = bytes_of(args.offset)
     refusing(lambda: drive.write(offset, data))

@@ -21,6 +21,7 @@ from typing import Any
 from qbitsim.commands.conditions import EventCondition, StatusCondition, known_statuses, run_until
 from qbitsim.commands.context import Context
 from qbitsim.commands.parts import ControlLike, MachineLike
+from qbitsim.engine.durations import LONGEST
 from qbitsim.engine.scheduler import first_in_first_out
 from qbitsim.errors import NeverError, QmpError, SnapshotError
 from qbitsim.jsontypes import Json
@@ -29,9 +30,6 @@ from qbitsim.qapi.registry import PREFIX, command
 from qbitsim.qapi.schema import Int64
 from qbitsim.qapi.structs import struct
 from qbitsim.serving.pacing import check_pacing
-
-LONGEST = 1e9
-"""Seconds of virtual time that one command may let pass."""
 
 
 @struct

@@ -18,7 +18,7 @@ class EventLog:
     An event is ``{"timestamp": {"seconds": int, "microseconds": int}, "event": NAME}`` with ``"data"``
     only if the event has data.
 
-    :ivar waited: the cursor behind the last event for which somebody has waited.
+    :ivar waited: the places of the events for which somebody has waited, as far as they are still there.
     :ivar resumed_at: in a log that was put back, the cursor with which those go on who have read the one before.
     """
 
@@ -28,7 +28,7 @@ class EventLog:
         self._entries: list[Json] = []
         self._trimmed = 0
         self.resumed_at = 0
-        self.waited = 0
+        self.waited: set[int] = set()
 
     @property
     def start(self) -> int:
@@ -67,3 +67,4 @@ class EventLog:
         if cursor > self._trimmed:
             del self._entries[: cursor - self._trimmed]
             self._trimmed = cursor
+            self.waited = {place for place in self.waited if place >= cursor}

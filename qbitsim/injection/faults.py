@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkabl
 from qbitsim.argument_types import ERROR_CLASSES, ErrorClass, Operation, Size
 from qbitsim.countdown import Countdown
 from qbitsim.drivers.failing import check_often, check_range, checked_operations, faults_of
-from qbitsim.engine.scheduler import NANOSECONDS
+from qbitsim.engine.durations import delay, nanoseconds
 from qbitsim.errnos import Errno, errno_number
 from qbitsim.errors import QmpError
 from qbitsim.files.faults import Delay, Fault, Rule, Stall
 from qbitsim.injection.declaration import Kind, Ranges, fault, kinds_of
-from qbitsim.injection.guest import GuestActivity, GuestMachine, spread
+from qbitsim.injection.guest import MOST_WRITES, GuestActivity, GuestMachine, spread
 from qbitsim.injection.refusal import Refusal
 from qbitsim.jobs.foreign import ForeignJob, ForeignKind, foreign_job
 from qbitsim.nearest import nearest
@@ -179,13 +179,11 @@ class FaultInjection:
 
         :raises ValueError: as :meth:`inject_error`; or no time at all.
         """
-        if seconds <= 0:
-            raise ValueError(f"a delay of {seconds} seconds is none")
         operations = checked_operations(operation)
         faults = faults_of(self._machine.graph, where)
         offset, length = _range(self._machine.graph, where, offset, length)
-        delay = Delay(operations, round(seconds * NANOSECONDS), offset, length)
-        return self._add_rule(where, faults.delays, delay)
+        slow = Delay(operations, delay(seconds), offset, length)
+        return self._add_rule(where, faults.delays, slow)
 
     @fault("stall", "disk", waits=True)
     def stall_io(self, where: str, operation: Operation, offset: Size | None = None, length: Size = 1) -> Stall:
@@ -255,10 +253,8 @@ class FaultInjection:
         :raises ValueError: this machine has no such command, or it would never wait.
         """
         self._check_command(command, times, after, "a held reply")
-        if seconds is not None and seconds <= 0:
-            raise ValueError(f"a delay of {seconds} seconds is none")
-        nanoseconds = None if seconds is None else round(seconds * NANOSECONDS)
-        held = HeldReply(command, self._machine.scheduler, nanoseconds, events=events, times=times, after=after)
+        wait = None if seconds is None else delay(seconds)
+        held = HeldReply(command, self._machine.scheduler, wait, events=events, times=times, after=after)
         self._add(self.monitor_faults, held)
         return held
 
@@ -361,10 +357,8 @@ class FaultInjection:
         """
         from qbitsim.nbd.faults import HeldAnswer  # noqa: PLC0415 - for those who have clients
 
-        nanoseconds = None if seconds is None else _nanoseconds(seconds)
-        return self._add_nbd(
-            HeldAnswer(export, request, self._machine.scheduler, nanoseconds, times=times, after=after)
-        )
+        wait = None if seconds is None else delay(seconds)
+        return self._add_nbd(HeldAnswer(export, request, self._machine.scheduler, wait, times=times, after=after))
 
     @fault("nbd", "client")
     def slow_nbd_reads(self, seconds: float, export: str | None = None, *, times: int | None = None) -> SlowReads:
@@ -375,7 +369,7 @@ class FaultInjection:
         from qbitsim.nbd.faults import SlowReads  # noqa: PLC0415 - for those who have clients
 
         _check_often(times, 0, "a slow read")
-        return self._add(self._machine.exports.slow_reads, SlowReads(export, _nanoseconds(seconds), times=times))
+        return self._add(self._machine.exports.slow_reads, SlowReads(export, delay(seconds), times=times))
 
     @fault("nbd", "client")
     def refuse_nbd_option(
@@ -432,7 +426,7 @@ class FaultInjection:
         :param pattern: (offset, length) of each write, in bytes; ``count`` writes of ``length`` bytes at places drawn
             from ``seed`` if not given.
         :param every: seconds of virtual time between two writes; 0 lets each be due at once, among the steps of jobs.
-        :raises ValueError: there is no such drive, or a write is outside of it.
+        :raises ValueError: there is no such drive, a write is outside of it, or there are none or too many.
         """
         found = self._machine.graph.drives.get(drive)
         if found is None or found.root is None:
@@ -441,11 +435,13 @@ class FaultInjection:
         if pattern is not None:
             writes = [(parse_size(offset), parse_size(size)) for offset, size in pattern]
         else:
+            if not 1 <= count <= MOST_WRITES:
+                raise ValueError(f"count: {count} writes are none of 1 to {MOST_WRITES}")
             writes = spread(found.size, count, parse_size(length, "length"), seed)
         for offset, size in writes:
             if offset < 0 or size < 1 or offset + size > found.size:
                 raise ValueError(f"a write of {size} bytes at {offset} is outside of {drive!r}")
-        return GuestActivity(self._machine, drive, writes, round(every * NANOSECONDS))
+        return GuestActivity(self._machine, drive, writes, nanoseconds(every, "every"))
 
     # -- for all of them
 
@@ -470,6 +466,8 @@ def _range(graph: Graph, where: str, offset: Size | None, length: Size) -> tuple
     :raises ValueError: it is none, or no request can ever touch it.
     """
     found = None if offset is None else parse_size(offset, "offset"), parse_size(length, "length")
+    if offset is None and found[1] != 1:
+        raise ValueError(f"length: without an offset all of {where!r} is meant; say where {length} bytes begin")
     check_range(graph, where, *found)
     return found
 
@@ -479,12 +477,6 @@ def _check_often(times: int | None, after: int, what: str) -> None:
         raise ValueError(f"{what} after {after} commands never strikes")
     if times is not None and times < 1:
         raise ValueError(f"{what} {times} times never strikes")
-
-
-def _nanoseconds(seconds: float) -> int:
-    if seconds <= 0:
-        raise ValueError(f"a delay of {seconds} seconds is none")
-    return round(seconds * NANOSECONDS)
 
 
 KINDS = kinds_of(FaultInjection)

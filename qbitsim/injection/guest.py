@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
     from qbitsim.engine.scheduler import Scheduler, Task
 
+MOST_WRITES = 100_000
+"""That may be drawn at once; they are kept until they are made."""
+
 Write = tuple[int, int]
 """(offset, length) in bytes."""
 
@@ -125,7 +128,12 @@ class GuestActivity:
 
 
 def spread(size: int, count: int, length: int, seed: int) -> list[Write]:
-    """``count`` writes of ``length`` bytes at random, aligned places of a disk of ``size`` bytes."""
+    """``count`` writes of ``length`` bytes at random, aligned places of a disk of ``size`` bytes.
+
+    :raises ValueError: *length* is none.
+    """
+    if length < 1:
+        raise ValueError(f"length: a write of {length} bytes is none")
     from random import Random  # noqa: PLC0415 - costly to import
 
     places = max(1, size // length)

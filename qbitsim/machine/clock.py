@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from qbitsim.commands.conditions import EventCondition, StatusCondition, known_statuses, run_until
+from qbitsim.engine.durations import nanoseconds
 from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.nearest import nearest
 
@@ -66,7 +67,7 @@ class Clock:
         """
         if not seconds >= 0:
             raise ValueError(f"advance({seconds!r}): time does not go back; give seconds, 0 or more")
-        self.advance_to(self() + round(seconds * NANOSECONDS))
+        self.advance_to(self() + nanoseconds(seconds, "advance"))
 
     def advance_to(self, when: int) -> None:
         """Move time to ``when`` nanoseconds, and let happen what is due on the way.

@@ -544,7 +544,7 @@ class Server:
                     self.connections.discard(connection)
         unread = min((each.cursor for each in self.connections), default=events.end)
         if self.machine.control is not None:
-            unread = min(unread, max(events.waited, events.end - REMEMBERED_EVENTS))
+            unread = min(unread, events.end - REMEMBERED_EVENTS)
         events.trim(unread)
 
 

@@ -245,23 +245,26 @@ class BackupClientMachine(Surroundings):
     def _can_go_on(self) -> bool:
         return self._dialogue is not None and self._dialogue.can_go_on
 
-    @move(lambda state: not state.at_rest, kind=CLIENT, weights=(0, 3))
+    def _prepares(self) -> bool:
+        return self._dialogue is not None and not backups_of_client(self)
+
+    @move(_prepares, kind=CLIENT, weights=(0, 3))
     def backup_begins(self) -> None:
         """Client and machine go on, a request and a step at a time, until a backup runs or the client is done.
 
         Before it many clients have jobs that make the target; what is decisive comes after them.
         """
         machine, limit = self.machine, TALK_LIMIT
-        while self._dialogue is not None and not backups_of_client(self) and (limit := limit - 1):
-            can_go_on = self._dialogue.can_go_on
+        while (dialogue := self._dialogue) is not None and self._prepares() and (limit := limit - 1):
+            can_go_on = dialogue.can_go_on
             if can_go_on:
                 self._talk(1)
-            if self._dialogue is None or backups_of_client(self):
+            if not self._prepares():
                 break
             if machine.scheduler.ready():
                 machine.step()
             elif not can_go_on:
-                times = [when for when in (machine.next_deadline, self._dialogue.wakes) if when is not None]
+                times = [when for when in (machine.next_deadline, dialogue.wakes) if when is not None]
                 if not times:
                     break
                 machine.advance_to(min(times))

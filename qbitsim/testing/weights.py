@@ -70,9 +70,11 @@ class Weights:
         return self._tables[mood]
 
     def _table(self, often: Mapping[str, int], phase: int) -> Table:
-        """Hypothesis likes zeroes, so that what is picked by them comes first: what the client does."""
-        ordered = sorted(self.moves.items(), key=lambda each: (each[1].kind != CLIENT, each[0]))
-        entries = [(each.at_rest, each.under_way, (name,)) for name, each in ordered]
+        """Hypothesis likes zeroes, so that what is picked by them comes first: what the client does most."""
+        entries = [(each.at_rest, each.under_way, (name,)) for name, each in self.moves.items()]
+        entries.sort(
+            key=lambda each: (self.moves[each[2][0]].kind != CLIENT, -(each[1] if phase else each[0]), each[2])
+        )
         table: Table = []
         for *weights, names in (*entries, *SCENES):
             if all(name in self.moves for name in names):

@@ -58,4 +58,4 @@ def test_what_was_forgotten_already_is_not_forgotten_again() -> None:
 
 def test_nobody_has_read_or_waited_at_first() -> None:
     log = log_of("A")
-    assert (log.waited, log.resumed_at) == (0, 0)
+    assert (log.waited, log.resumed_at) == (set(), 0)
