@@ -6,10 +6,15 @@ import argparse
 import re
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from qbitsim.terminal.errors import FAILED, CliError
 from qbitsim.terminal.streams import show
+
+if find_spec("hypothesis") is None:
+    raise CliError("a hunt needs Hypothesis: pip install 'qbitsim[hunt]'")
+
 from qbitsim.testing.hunt import Campaign, Failure, machine_at
 from qbitsim.testing.moves import as_code, play
 from qbitsim.testing.seen import summary

@@ -8,17 +8,21 @@ With the name of a document it shows that one instead (see :mod:`qbitsim.cli.doc
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
+import re
 import textwrap
 import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from qbitsim.cli import coverage, documents
 from qbitsim.cli.coverage import DRIVER, EVERY_DRIVER, Coverage
 from qbitsim.commands.offered import COMMANDS, registry_for
+from qbitsim.control.registry import controlled_registry_for
 from qbitsim.drivers.blkdebug import BlkdebugInjectErrorOptions
 from qbitsim.drivers.driver import DRIVERS, Driver
 from qbitsim.enums import StrEnum
@@ -26,7 +30,7 @@ from qbitsim.profiles import DEFAULT_PROFILE, PROFILES
 from qbitsim.qapi.blockdev import BLOCKDEV_DRIVER, BlockdevOptions
 from qbitsim.qapi.not_emulated import NOT_EMULATED
 from qbitsim.qapi.order import schema_order
-from qbitsim.qapi.registry import DECLARED_EVENTS, Command, Event, TransactionAction
+from qbitsim.qapi.registry import CONTROL_COMMANDS, DECLARED_EVENTS, Command, Event, TransactionAction
 from qbitsim.qapi.schema import ArgInfo, EnumInfo, annotated, struct_info
 from qbitsim.qapi.structs import struct_fields
 from qbitsim.terminal.errors import CliError
@@ -34,6 +38,10 @@ from qbitsim.terminal.streams import show
 
 BEGIN = "<!-- reference:begin -->"
 END = "<!-- reference:end -->"
+OWN = """\
+Besides, a machine that may be controlled (`qbitsim serve --control`, `Machine(control=True)`) has commands of its own.
+Sizes and offsets are bytes or texts such as `"64k"`, errnos numbers or names, seconds those of virtual time, `now` its
+nanoseconds; None is an argument that is left out."""
 
 _BLOCKDEV = "2.9"
 """The first release with blockdev-add as it is today."""
@@ -61,6 +69,15 @@ class Row:
     profiles: str
     members: tuple[str, ...]
     action: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRow:
+    """One of qbitsim's own commands, which no QEMU has."""
+
+    name: str
+    members: tuple[str, ...]
+    what: str
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -174,6 +191,39 @@ def refused() -> dict[str, list[str]]:
     return kinds
 
 
+def own_commands() -> list[OwnRow]:
+    """Qbitsim's own commands, by name."""
+    controlled_registry_for(DEFAULT_PROFILE)  # they are declared then
+    return [_own_command(found[-1]) for _, found in sorted(CONTROL_COMMANDS.items())]
+
+
+def _own_command(command: Command) -> OwnRow:
+    text = inspect.getdoc(command.handler) or ""
+    said = dict(re.findall(r":param (\w+): ((?:.+\n?)(?:    .+\n?)*)", text))
+    details = ""
+    if command.arguments is not None:
+        details = _plain_words(" ".join((inspect.getdoc(command.arguments) or "").split())).partition(": ")[2]
+    members = []
+    for name, (optional, info) in struct_fields(command.arguments).items() if command.arguments is not None else ():
+        wire = info.name or name.replace("_", "-")
+        meaning = " ".join(said.get(name, "").split()).rstrip(".")
+        members.append(f"`[{wire}]`" if optional else f"`{wire}`")
+        if meaning:
+            members[-1] += f" ({_plain_words(meaning)})"
+    what = _plain_words(" ".join(text.partition("\n\n")[0].split()))
+    return OwnRow(command.name, tuple(members), f"{what} {details[:1].upper()}{details[1:]}".rstrip())
+
+
+def _plain_words(text: str) -> str:
+    """Without the marks of docstrings, and with the values instead of the name of their list."""
+    text = re.sub(r":\w+:`[.~]*([^`]*)`", r"`\1`", text).replace("``", "`")
+    return re.sub(r"one of `([\w.]+)\.([A-Z]+)`", lambda found: f"one of {_values(found[1], found[2])}", text)
+
+
+def _values(module: str, name: str) -> str:
+    return ", ".join(f"`{each}`" for each in getattr(import_module(module), name))
+
+
 # -- members
 
 
@@ -281,7 +331,7 @@ def _offered(since: str | None, until: str | None = None) -> str:
 
 
 def markdown(counted: Coverage) -> str:
-    """Three tables and a list."""
+    """Three tables, a list, and a table of qbitsim's own commands."""
     return "\n\n".join(
         [
             _table("command", "arguments", commands(counted), counted),
@@ -292,8 +342,16 @@ def markdown(counted: Coverage) -> str:
                 textwrap.fill(f"- {kind} {', '.join(f'`{name}`' for name in names)}", 120, **_LIST)
                 for kind, names in refused().items()
             ),
+            OWN,
+            _own_table(),
         ]
     )
+
+
+def _own_table() -> str:
+    rows = [["own command", "arguments", "what it does"], ["---"] * 3]
+    rows += [[f"`{row.name}`", ", ".join(row.members), row.what] for row in own_commands()]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
 def _table(kind: str, members: str, rows: list[Row], counted: Coverage) -> str:
@@ -330,4 +388,13 @@ def plain(counted: Coverage) -> str:
     blocks.append("REFUSED")
     for kind, names in refused().items():
         blocks.append(textwrap.fill(f"{kind} {', '.join(names)}", 78, subsequent_indent="    ", break_on_hyphens=False))
+    blocks.append("OWN COMMANDS (of a machine that may be controlled: --control)")
+    for own in own_commands():
+        text = ", ".join(own.members).replace("`", "")
+        below = [
+            line
+            for part in (own.what.replace("`", ""), text)
+            for line in textwrap.wrap(part, 76, initial_indent="    ", subsequent_indent="    ")
+        ]
+        blocks.append("\n".join([own.name, *below]))
     return "\n\n".join(blocks)

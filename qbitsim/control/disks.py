@@ -111,6 +111,14 @@ def _drive(context: Context, identifier: str) -> Drive:
     return drive
 
 
+def _inside(drive: Drive, offset: str | int, length: int) -> int:
+    """Where a request begins; what is no part of the disk is told from what fails."""
+    found = bytes_of(offset)
+    if found + length > drive.size:
+        raise QmpError(f"{length} bytes at {found} go beyond the end of {drive.id!r}: {drive.size}")
+    return found
+
+
 def _checked_length(length: str | int) -> int:
     found = bytes_of(length)
     if not 0 < found <= MOST:
@@ -135,7 +143,7 @@ def write(context: Context, args: XQbitsimGuestWrite) -> None:
             data = base64.b64decode(args.data or "", validate=True)
         except ValueError as error:
             raise QmpError(f"'data' is no base64: {error}") from None
-    offset = bytes_of(args.offset)
+    offset = _inside(drive, args.offset, len(data))
     refusing(lambda: drive.write(offset, data))
 
 
@@ -143,7 +151,8 @@ def write(context: Context, args: XQbitsimGuestWrite) -> None:
 def discard(context: Context, args: XQbitsimDiscard) -> None:
     """Let the guest discard."""
     drive = _drive(context, args.drive)
-    offset, length = bytes_of(args.offset), bytes_of(args.length)
+    length = bytes_of(args.length)
+    offset = _inside(drive, args.offset, length)
     refusing(lambda: drive.discard(offset, length))
 
 
@@ -151,7 +160,8 @@ def discard(context: Context, args: XQbitsimDiscard) -> None:
 def read(context: Context, args: XQbitsimRead) -> Json:
     """Let the guest read."""
     length = _checked_length(args.length)
-    drive, offset = _drive(context, args.drive), bytes_of(args.offset)
+    drive = _drive(context, args.drive)
+    offset = _inside(drive, args.offset, length)
     data = refusing(lambda: drive.read(offset, length))
     return {"data": base64.b64encode(data).decode()}
 

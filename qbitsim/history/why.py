@@ -175,7 +175,7 @@ def _lane_called(name: str, node: str | None, lanes: list[Json], sizes: dict[int
         raise ValueError(f"there is no bitmap {name!r}{place}{nearest(name, known)}")
     if len(found) > 1:
         nodes = ", ".join(lanes[number]["node"] for number in found)
-        raise ValueError(f"several nodes have a bitmap {name!r}: say which of {nodes}")
+        raise ValueError(f"several nodes have a bitmap {name!r}: say with 'node' which of {nodes}")
     return found[0]
 
 

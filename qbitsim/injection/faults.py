@@ -142,7 +142,7 @@ class FaultInjection:
         """Let requests fail; the fault that is returned can be lifted.
 
         :param where: a drive's id, a node-name, or the name of an image file that exists.
-        :param operation: one of :data:`qbitsim.files.faults.OPERATIONS`; ``write`` means zeroes too.
+        :param operation: one of :data:`qbitsim.argument_types.OPERATIONS`; ``write`` means zeroes too.
         :param errno: the number of the failure, or its name.
         :param offset: first byte of the range on the disk; None for all of it.
         :param length: bytes of the range.

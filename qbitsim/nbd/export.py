@@ -146,7 +146,7 @@ class Export:
     def delay(self, operation: str, offset: int, length: int) -> int:
         """Nanoseconds that a request takes by limits of the nodes and by faults.
 
-        :param operation: of :data:`qbitsim.files.faults.OPERATIONS`.
+        :param operation: of :data:`qbitsim.argument_types.OPERATIONS`.
         """
         node = self.user.node
         limited = node.delay(operation, length) if operation in ("read", "write") else 0

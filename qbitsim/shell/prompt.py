@@ -22,6 +22,7 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.patch_stdout import patch_stdout
 
+from qbitsim.shell.script import commands
 from qbitsim.shell.shell import Shell
 
 
@@ -109,7 +110,9 @@ class Keyboard:
             except EOFError:
                 return
             try:
-                shell.run(line)
+                for _, command in commands(shell, line.splitlines() or [""]):  # several lines may have been pasted
+                    if shell.run(command) or shell.over:
+                        break
             except KeyboardInterrupt:
                 shell.interrupted()
 

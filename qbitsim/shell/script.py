@@ -34,12 +34,12 @@ def play(shell: Shell, lines: Iterable[str], name: str) -> int:
     :param lines: a sequence, unless they come bit by bit.
     :param name: of the file, for messages.
     """
-    commands = _commands(shell, lines)
-    for number, text in commands:
+    found = commands(shell, lines)
+    for number, text in found:
         tolerant = text.startswith("-") and not text.startswith("->")
         status = shell.run(text.removeprefix("-") if tolerant else text)
         if shell.over:
-            left = _first_to_run(commands) if shell.ended and isinstance(lines, Sequence) else None
+            left = _first_to_run(found) if shell.ended and isinstance(lines, Sequence) else None
             if left is not None:
                 shell.screen.complain(f"{name}:{left}: not run, QEMU has quit")
             return status if left is None else FAILED
@@ -63,12 +63,12 @@ def play_file(shell: Shell, file: str) -> None:
         raise StoppedError(status)
 
 
-def _first_to_run(commands: Iterator[tuple[int, str]]) -> int | None:
+def _first_to_run(found: Iterator[tuple[int, str]]) -> int | None:
     """The number of the first line that is no comment."""
-    return next((number for number, text in commands if text.strip() and not text.lstrip().startswith("#")), None)
+    return next((number for number, text in found if text.strip() and not text.lstrip().startswith("#")), None)
 
 
-def _commands(shell: Shell, lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+def commands(shell: Shell, lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     """The commands, each with the number of its first line; one goes on until it is complete."""
     begun: list[str] = []
     first = 0

@@ -50,7 +50,8 @@ def add_disk(machine: Machine, text: str) -> None:
     if name not in machine.images:
         _create(machine.images, name, _format(text, options), options, text)
     elif "size" in options or "backing" in options or "cluster-size" in options:
-        raise CliError(f"{text!r}: the file '{name}' exists already, so it has a size, a format and a backing file")
+        has = "so it has a size, a format and a backing file"
+        raise CliError(f"{text!r}: the file '{name}' exists already, {has}: leave them out to use it as it is")
     else:
         options.setdefault("format", machine.images.lookup(name).format)
     with _Quoting(text):

@@ -10,7 +10,9 @@ jobs belong together. Each law is looked at where it could break, so that watchi
 * *a chain and the dirty bits rebuild the disk*: whatever the chain restores differently is dirty;
 * *grouped: all or nothing*: the jobs of a grouped transaction all succeed or all fail;
 * *a refusal changes nothing*: neither the graph, nor the bitmaps, the drives, the disks, nor the list of jobs;
-* *busy until the job is gone*: a bitmap that a backup uses is busy as long as the job is not concluded.
+* *busy until the job is gone*: a bitmap that a backup uses is busy as long as the job is not concluded;
+* *nothing left* and *no waiting for ever*: an action comes to an end, and then its jobs and nodes are gone; the machine
+  that plays it looks for these, and a client may be let off the first (``tidy``).
 
 QEMU itself loses bits: those of bitmaps that are not stored when it ends, of all of them when it is killed, and of what
 is cut off a disk that gets smaller. No client is blamed for that; what it makes of its chain afterwards must be right.

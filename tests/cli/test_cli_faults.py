@@ -67,7 +67,10 @@ SETTINGS = [
     ("--image x=1M --image x=1M", "--image 'x=1M': the file 'x' exists already"),
     (
         "--image x=1M --disk d=1M,file=x",
-        "--disk 'd=1M,file=x': the file 'x' exists already, so it has a size, a format and a backing file",
+        (
+            "--disk 'd=1M,file=x': the file 'x' exists already, so it has a size, a format and a backing file: leave "
+            "them out to use it as it is"
+        ),
     ),
     (
         "--blockdev {",

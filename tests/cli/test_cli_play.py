@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
 import sys
 
 import pytest
@@ -245,3 +246,18 @@ def test_without_transcript_the_records_are_printed_one_per_line(tmp_path, capsy
     assert main(["play", str(tmp_path / "scenarios" / "a16-merge-basic.json")]) == 0
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [printed] == recorded("10.0", "a16-merge-basic")
+
+
+def test_who_interrupts_it_while_modules_are_loaded_is_answered_as_later():
+    program = """
+import sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "qbitsim.cli.arguments":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from qbitsim.cli.main import main
+sys.exit(main(["demo"]))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "qbitsim: interrupted\n")

@@ -250,7 +250,7 @@ def test_of_two_bitmaps_of_one_name_the_node_says_which() -> None:
     machine, history = watched()
     machine.add_disk("drive1", "1M", node_name="node1")
     machine.qmp("block-dirty-bitmap-add", node="node1", name="b0")
-    with pytest.raises(ValueError, match=r"^several nodes have a bitmap 'b0': say which of node0, node1$"):
+    with pytest.raises(ValueError, match=r"^several nodes have a bitmap 'b0': say with 'node' which of node0, node1$"):
         history.why("b0", CELL)
     assert history.why("b0", CELL, node="drive0").dirty is True
     assert history.why("b0", CELL, node="node1").dirty is False

@@ -40,6 +40,25 @@ def test_a_line_is_run_and_ctrl_d_leaves(new_shell, typed):
     assert typed(new_shell(), f"query-jobs\r{CTRL_D}") == "[]\n"
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["(QEMU) query-jobs", '{"return": []}', "(QEMU) query-jobs", "(QEMU)"],
+        ['-> {"execute": "query-jobs"}', '<- {"return": []}', '-> {"execute":', '"query-jobs"}'],
+        ["(qemu) info jobs", "query-jobs", "query-jobs"],
+    ],
+)
+def test_lines_that_are_pasted_together_are_run_one_by_one(new_shell, typed, lines):
+    pasted = "\n".join(lines)
+    shown = typed(new_shell(), f"\x1b[200~{pasted}\x1b[201~\r{CTRL_D}")
+    assert shown.count("[]\n") == 2
+
+
+def test_what_is_pasted_ends_with_what_is_refused(new_shell, typed):
+    shown = typed(new_shell(), f"\x1b[200~query-jobs\nnonsense\nquery-jobs\x1b[201~\r{CTRL_D}")
+    assert shown == "[]\nCommandNotFound: The command nonsense has not been found\n"
+
+
 def test_quit_leaves(new_shell, typed):
     assert typed(new_shell(), ":quit\r") == ""
 

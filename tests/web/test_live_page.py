@@ -364,7 +364,12 @@ def test_pause_and_go_set_the_pacing(live, page):
         ("Guest write", "write", {"offset": "-1"}, "✖ offset: '-1' is out of range"),
         ("Guest write", "write", {"length": "9999E"}, "✖ length: '9999E' is out of range"),
         ("Guest write", "write", {"offset": "here"}, "✖ offset: 'here' is no size, such as 64k"),
-        ("Guest write", "write", {"offset": "1G"}, "✖ Input/output error"),
+        (
+            "Guest write",
+            "write",
+            {"offset": "1G"},
+            "✖ 65536 bytes at 1073741824 go beyond the end of 'drive0'",
+        ),
         ("Guest write", "write", {"pattern": "256"}, "✖ pattern 256 is no byte"),
         ("Fault", "let it fail", {"where": ""}, "✖ where: there is none"),
         (
