@@ -30,6 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     if log is not None:
         return logs.play(name, log, arguments)
     logs.refuse_choice(name, arguments)
+    if data.startswith(b'{"kind": "qbitsim-history"'):
+        raise CliError(f"{name}: this is a history, which is looked at: qbitsim report {name}")
     value = _as_scenario(name, data)
     if arguments.against is not None:
         from qbitsim.cli import against  # noqa: PLC0415 - sockets are for those who want them
@@ -42,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         ):
             raise CliError("--against a server that runs: there is no transcript, and no machine to be set up")
         if value is None:
-            raise CliError(f"{name}: it is no JSON, or ends in the middle")
+            raise CliError(f"{name}: it is no scenario in JSON, which --against takes, or it ends in the middle")
         return against.replay(arguments, name, value)
     if value is not None:
         return _play_scenario(arguments, name, value)

@@ -197,6 +197,8 @@ def create_image(context: Context, args: XQbitsimCreateImage) -> None:
 @command(f"{PREFIX}remove-image", XQbitsimRemoveImage, control=True)
 def remove_image(context: Context, args: XQbitsimRemoveImage) -> None:
     """Remove an image file; as on Linux, whoever has it open goes on using it."""
+    if args.file not in context.machine.images:
+        raise QmpError(f"there is no file {args.file!r}")
     refusing(lambda: context.machine.images.remove(args.file))
 
 

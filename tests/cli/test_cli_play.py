@@ -261,3 +261,10 @@ sys.exit(main(["demo"]))
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "qbitsim: interrupted\n")
+
+
+def test_a_history_is_told_from_a_file_of_commands(play, capsys):
+    assert play("query-status", "--history", "h.jsonl")[0] == 0
+    assert main(["play", "h.jsonl"]) == 2
+    expected = "qbitsim: h.jsonl: this is a history, which is looked at: qbitsim report h.jsonl\n"
+    assert capsys.readouterr() == ("", expected)

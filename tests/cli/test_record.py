@@ -237,7 +237,10 @@ def test_scenarios_that_cannot_be_replayed_are_named(refused, stack, tmp_path):
     file.write_text(text)
     cut = tmp_path / "cut"
     cut.write_text(text[: len(text) // 2])
-    assert refused(*against[:-1], str(cut)) == f"{cut}: it is no JSON, or ends in the middle"
+    assert (
+        refused(*against[:-1], str(cut))
+        == f"{cut}: it is no scenario in JSON, which --against takes, or it ends in the middle"
+    )
     assert refused(*against, "--patience", "0") == "--patience 0.0: it must be more than 0 seconds"
     scenario = json.loads(text)
     file.write_text(json.dumps({**scenario, "format": 99}))
