@@ -34,7 +34,7 @@ SCENES: tuple[tuple[int, int, tuple[str, ...]], ...] = (
     (2, 0, ("client_does", "guest_writes", "client_does")),
     (2, 0, ("guest_writes", "machine_crashes", "client_does")),
     (1, 0, ("client_begins", "backup_begins", "steps", "machine_crashes", "client_does")),
-    (1, 0, ("client_begins", "backup_begins", "steps", "machine_restarts", "client_does")),
+    (2, 0, ("client_does", "guest_writes", "client_begins", "backup_begins", "machine_restarts")),
     (1, 0, ("guest_writes", "machine_restarts", "client_does")),
     (3, 0, ("guest_writes", "client_does", "disk_is_resized", "client_does")),
     (0, 3, ("guest_writes", "steps", "guest_writes")),
