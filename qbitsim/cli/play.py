@@ -11,7 +11,7 @@ from qbitsim.cli import logs, scenario
 from qbitsim.cli.arguments import apply_settings, has_settings, refuse_settings
 from qbitsim.cli.images import ending, image_store
 from qbitsim.cli.script import Script
-from qbitsim.history.file import dumps
+from qbitsim.history.file import dumps, is_history
 from qbitsim.history.history import History
 from qbitsim.machine.machine import Machine
 from qbitsim.profiles import profile
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     if log is not None:
         return logs.play(name, log, arguments)
     logs.refuse_choice(name, arguments)
-    if data.startswith(b'{"kind": "qbitsim-history"'):
+    if is_history(data.partition(b"\n")[0].decode("utf-8", "replace")):
         raise CliError(f"{name}: this is a history, which is looked at: qbitsim report {name}")
     value = _as_scenario(name, data)
     if arguments.against is not None:

@@ -350,8 +350,7 @@ def markdown(counted: Coverage) -> str:
 
 def _own_table() -> str:
     rows = [["own command", "arguments", "what it does"], ["---"] * 3]
-    rows += [[f"`{row.name}`", ", ".join(row.members), row.what] for row in own_commands()]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    return _lines_of([*rows, *([f"`{row.name}`", ", ".join(row.members), row.what] for row in own_commands())])
 
 
 def _table(kind: str, members: str, rows: list[Row], counted: Coverage) -> str:
@@ -367,7 +366,11 @@ def _table(kind: str, members: str, rows: list[Row], counted: Coverage) -> str:
         cells += [", ".join(row.members), _number(counted.of(row.subject))]
         cells += [_number(counted.draws_of(row.subject))] if is_command else []
         lines.append(cells)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return _lines_of(lines)
+
+
+def _lines_of(rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
 def _number(count: int | None) -> str:

@@ -263,11 +263,8 @@ class BackupClientMachine(Surroundings):
                 break
             if machine.scheduler.ready():
                 machine.step()
-            elif not can_go_on:
-                times = [when for when in (machine.next_deadline, dialogue.wakes) if when is not None]
-                if not times:
-                    break
-                machine.advance_to(min(times))
+            elif not can_go_on and not self._time_passes(dialogue):
+                break
             self.story.events()
         self.check_laws()
 
@@ -291,14 +288,20 @@ class BackupClientMachine(Surroundings):
                 break
             if dialogue.can_go_on and not self._talk(None):
                 continue
-            times = [when for when in (machine.next_deadline, dialogue.wakes) if when is not None]
-            if times:
-                machine.advance_to(min(times))
-            elif (idle := idle + 1) > IDLE_POLLS or not dialogue.can_go_on:
+            if self._time_passes(dialogue):
+                continue
+            if (idle := idle + 1) > IDLE_POLLS or not dialogue.can_go_on:
                 what = "asks for ever" if dialogue.can_go_on else "waits for an event that will not come"
                 self.broken(NEVER_HANGS, f"{self._action} {what}")
         machine.settle()
         self.check_laws()
+
+    def _time_passes(self, dialogue: Dialogue) -> bool:
+        """Move time to what comes next, for the machine or the client; whether anything does."""
+        times = [when for when in (self.machine.next_deadline, dialogue.wakes) if when is not None]
+        if times:
+            self.machine.advance_to(min(times))
+        return bool(times)
 
     # -- QEMU ends
 

@@ -71,10 +71,13 @@ class Weights:
 
     def _table(self, often: Mapping[str, int], phase: int) -> Table:
         """Hypothesis likes zeroes, so that what is picked by them comes first: what the client does most."""
-        entries = [(each.at_rest, each.under_way, (name,)) for name, each in self.moves.items()]
-        entries.sort(
-            key=lambda each: (self.moves[each[2][0]].kind != CLIENT, -(each[1] if phase else each[0]), each[2])
-        )
+
+        def place(named: tuple[str, Declared]) -> tuple[bool, int, str]:
+            name, each = named
+            return each.kind != CLIENT, -(each.under_way if phase else each.at_rest), name
+
+        ordered = sorted(self.moves.items(), key=place)
+        entries = [(each.at_rest, each.under_way, (name,)) for name, each in ordered]
         table: Table = []
         for *weights, names in (*entries, *SCENES):
             if all(name in self.moves for name in names):
