@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from qbitsim.logs import reading
 from qbitsim.logs.conversation import Conversation, Log
 from qbitsim.logs.judge import judged
 from qbitsim.logs.telling import history_of_log
+from qbitsim.scenario.difference import difference_lines
 from qbitsim.terminal.errors import FAILED, CliError
 from qbitsim.terminal.streams import show, write
 
@@ -84,5 +84,4 @@ def _difference(conversation: Conversation, place: int, expected: Json) -> str:
     )
     when = f"{datetime.fromtimestamp(said.at / 1e9, UTC):%Y-%m-%d %H:%M:%S.%f} " if said.at is not None else ""
     told = {name: value for name, value in said.message.items() if name != "id"}
-    lines = f"- recorded: {json.dumps(told)}\n+ now: {json.dumps(expected)}"
-    return f"{when}{conversation.name}: {request_words(asked)}\n{lines}"
+    return f"{when}{conversation.name}: {request_words(asked)}\n{difference_lines(told, expected)}"

@@ -144,13 +144,15 @@ class Lanes:
         successors = {id(bitmap.successor) for bitmap in node.bitmaps if bitmap.successor is not None}
         own = [bitmap for bitmap in reversed(node.bitmaps) if id(bitmap) not in successors]
         for count, bitmap in _numbered(own, lambda bitmap: bitmap.name):
-            place = {"node": node.name, "drive": drive, "size": bitmap.size, "cell": bitmap.granularity}
             key = (node.name, bitmap.name, count, bitmap.granularity)
-            internal = {} if bitmap.name is not None else {"internal": True}
-            number = self._number(("bitmap", *key), {"kind": "bitmap", "name": bitmap.name, **internal, **place})
+            number = self._numbers.get(("bitmap", *key))
+            if number is None:
+                internal = {} if bitmap.name is not None else {"internal": True}
+                lane = {"kind": "bitmap", "name": bitmap.name, **internal, **_place(bitmap, drive)}
+                number = self._number(("bitmap", *key), lane)
             yield number, _bitmap(bitmap), bitmap.bits
             if bitmap.successor is not None:
-                lane = {"kind": "successor", "of": number, "name": bitmap.name, **place}
+                lane = {"kind": "successor", "of": number, "name": bitmap.name, **_place(bitmap, drive)}
                 yield self._number(("successor", *key), lane), _bitmap(bitmap.successor), bitmap.successor.bits
 
     def _number(self, key: Key, lane: Json) -> int:
@@ -164,11 +166,12 @@ class Lanes:
 
     def _change(self, number: int, state: Json, bits: Bits | None) -> Json:
         before = self._states.get(number)
+        changed_bits = {} if bits is None else self._change_of_bits(number, bits)
+        if state == before:
+            return changed_bits
         change = state if before is None else {name: state[name] for name in state if state[name] != before.get(name)}
-        if bits is not None:
-            change = {**change, **self._change_of_bits(number, bits)}
         self._states[number] = {name: value for name, value in state.items() if name != "copied"}
-        return change
+        return {**change, **changed_bits}
 
     def _change_of_bits(self, number: int, bits: Bits) -> Json:
         before = self._bits.get(number)
@@ -194,6 +197,10 @@ def _fitted(bits: Bits, length: int) -> tuple[Bits, list[tuple[int, int]]]:
     lost = list(bits.ranges(length)) if length < bits.length else []
     bits.resize(length)
     return bits, lost
+
+
+def _place(bitmap: DirtyBitmap, drive: str | None) -> Json:
+    return {"node": bitmap.node.name, "drive": drive, "size": bitmap.size, "cell": bitmap.granularity}
 
 
 def _bitmap(bitmap: DirtyBitmap) -> Json:

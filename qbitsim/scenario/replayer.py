@@ -20,6 +20,7 @@ from typing import Protocol
 
 from qbitsim.history.normal import normal
 from qbitsim.jsontypes import Json
+from qbitsim.scenario.difference import difference_lines
 from qbitsim.scenario.messages import loads, raw_bytes, without_time
 from qbitsim.scenario.player import ScenarioError
 from qbitsim.scenario.recorder import FORMAT
@@ -333,8 +334,7 @@ def _difference_text(scenario: Json, number: int, was: Json | None, now: Json | 
     asked = "" if index is None else f", step {index}: {json.dumps(_request(scenario['steps'][index]))}"
     if was is not None and now is not None and was.get("events") != now.get("events"):
         was, now = _narrowed(was, now)
-    one, other = ("nothing more" if each is None else json.dumps(each) for each in (was, now))
-    return f"monitor {number}{asked}\n- recorded: {one}\n+ now: {other}"
+    return f"monitor {number}{asked}\n{difference_lines(was, now)}"
 
 
 def _request(step: Json) -> object:

@@ -222,7 +222,7 @@ class Dialogue:
             request = give(what)
         except StopIteration:
             return
-        if isinstance(request, Sleep | NextEvent):
+        if isinstance(request, (Sleep, NextEvent)):  # a union of the two would be made anew each time
             self._wakes = self._machine.clock() + round((request.seconds or 0) * NANOSECONDS)
         elif not isinstance(request, Execute):
             raise TypeError(f"a client yields execute(...), NEXT_EVENT or Sleep(...), not {request!r}")

@@ -317,7 +317,11 @@ def _ranges(granules: list[int], granularity: int) -> str:
 # -- what a refused command must not change
 
 
-def fingerprint(machine: Machine) -> dict[str, object]:
+Part = tuple[str, ...]
+"""Of which part of a machine something is told: the kind of thing, its name, and that of what it is on."""
+
+
+def fingerprint(machine: Machine) -> dict[Part, object]:
     """What a refused command must not change, by what it is; cheap to make and to compare.
 
     Three things do not belong to it, because QEMU changes them all the same: how far a job is, and what it has written,
@@ -327,14 +331,14 @@ def fingerprint(machine: Machine) -> dict[str, object]:
     """
     graph, jobs = machine.graph, machine.jobs.jobs
     written = {edge.node for job in jobs for edge in job.edges if edge.name in _WRITTEN}
-    found: dict[str, object] = {"jobs": [(job, job.speed) for job in jobs]}
+    found: dict[Part, object] = {("jobs",): [(job, job.speed) for job in jobs]}
     for name, node in graph.nodes.items():
-        found[f"node {name}"] = _node(node)
+        found["node", name] = _node(node)
         for bitmap in node.bitmaps:
             if bitmap.name is not None:  # those without are of jobs
-                found[f"bitmap {bitmap.name!r} of {name}"] = _bitmap(bitmap, bits=node not in written)
+                found["bitmap", bitmap.name, name] = _bitmap(bitmap, bits=node not in written)
     for name, drive in graph.drives.items():
-        found[f"drive {name}"] = _drive(drive)
+        found["drive", name] = _drive(drive)
     return found
 
 
@@ -373,10 +377,16 @@ def _drive(drive: Drive) -> tuple[object, ...]:
     return (node, [(each, content.read(each * unit, min(unit, size - each * unit))) for each in stored])
 
 
-def _check_unchanged(before: dict[str, object], after: dict[str, object], what: str) -> None:
+def _check_unchanged(before: dict[Part, object], after: dict[Part, object], what: str) -> None:
     if before != after:
-        changed = [name for name in before | after if before.get(name) != after.get(name)]
+        changed = [_described(*part) for part in before | after if before.get(part) != after.get(part)]
         raise LawBrokenError(REFUSED, f"{what}, but changed: {', '.join(changed)}")
+
+
+def _described(kind: str, name: str | None = None, of: str | None = None) -> str:
+    if name is None:
+        return kind
+    return f"{kind} {name}" if of is None else f"{kind} {name!r} of {of}"
 
 
 def _is_pause(event: JsonObject) -> bool:
