@@ -120,7 +120,12 @@ class Lanes:
         about = {name: before[name] for name in ("sync", "mode", "bitmap", "node", "target")} if before else None
         if about is None:
             target = job.state.target
-            about = {"sync": options.sync, "mode": options.bitmap_mode, "bitmap": None}
+            incremental = (options.sync, options.bitmap_mode) == ("bitmap", "on-success")  # two words for one thing
+            about = {
+                "sync": "incremental" if incremental else options.sync,
+                "mode": options.bitmap_mode,
+                "bitmap": None,
+            }
             about |= {"node": job.state.source.name, "target": target.filename or target.name}
             if bitmap is not None:
                 key = ("bitmap", bitmap.node.name, bitmap.name, 0, bitmap.granularity)

@@ -254,7 +254,7 @@ class Shell:
             self.drop_undo_point()
         self.screen.reply(name, reply)
         if "error" in reply:
-            self._hint(name, reply["error"])
+            self._hint(message, name, reply["error"])
             return FAILED
         if changes:
             self.after_change()
@@ -264,9 +264,12 @@ class Shell:
         if self._history is not None and self.machine is not None:
             self._history.note(self.machine.events, "", arrow, message)
 
-    def _hint(self, name: str, error: Json) -> None:
+    def _hint(self, message: Json, name: str, error: Json) -> None:
         """Say what may help somebody whose command was refused."""
         if self.screen.raw:
+            return
+        if message.get("arguments", {}).get("command-line") == "help":
+            self.screen.say("':help' says what the shell knows, ':help NAME' what a command takes", "dim")
             return
         if error.get("class") == "CommandNotFound" and name not in self.schema.commands:
             found = nearest(name, self.schema.commands).removeprefix("; ") or None

@@ -66,7 +66,7 @@ def test_a_backup_that_completes_clears_it_and_has_copied_it() -> None:
     assert found.cleared is not None
     assert found.cleared.text == "backup monday completed"
     assert found.copied is not None
-    assert (found.copied.job, found.copied.sync, found.copied.outcome) == ("monday", "bitmap", "completed")
+    assert (found.copied.job, found.copied.sync, found.copied.outcome) == ("monday", "incremental", "completed")
     assert history.moments[found.copied.moment]["text"].startswith("monday: copy 65536+65536")
     assert history.why("b0", CELL, moment=found.copied.moment).copied is None, "it was not complete then"
     assert history.why("b0", 0).copied is None
@@ -268,7 +268,7 @@ def test_it_is_told_in_words() -> None:
         "    moment 28, 0 s: backup tuesday failed: No space left on device: not copied",
         "      moment 17, 0 s: the guest writes 5 bytes at 70000 of drive0",
         "  clean before since moment 13, 0 s: backup monday completed",
-        "  last copied at moment 10, 0 s: backup monday (sync=bitmap, to monday.img): completed",
+        "  last copied at moment 10, 0 s: backup monday (sync=incremental, to monday.img): completed",
     ]
 
 

@@ -115,7 +115,7 @@ def test_why_tells_what_made_a_granule_dirty(shell, say):
     shown_of_it = say(shell, ":why bitmap0 1M")
     assert shown_of_it.startswith("bitmap0 of drive0, 64 KiB at 1048576: clean\n  clean since moment ")
     assert "the guest writes 2097152 bytes at 0 of drive0\n" in shown_of_it
-    assert "backup job0 (sync=bitmap, to t):" in shown_of_it
+    assert "backup job0 (sync=incremental, to t):" in shown_of_it
     assert say(shell, ":why bitmap0 1M drive0-node") == shown_of_it
 
 
@@ -337,6 +337,11 @@ def test_help_lists_the_commands_of_the_shell(shell, say):
         (":wait", ":wait needs an EVENT, such as ':wait BLOCK_JOB_COMPLETED 10'"),
         (":source", ":source needs a FILE"),
         ("nonsense", "CommandNotFound: The command nonsense has not been found"),
+        (
+            "help",
+            "GenericError: qbitsim does not emulate the help of all commands\n"
+            "':help' says what the shell knows, ':help NAME' what a command takes",
+        ),
         (
             "query-blok",
             "CommandNotFound: The command query-blok has not been found\ndid you mean 'query-block'?",
