@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from qbitsim.engine.durations import nanoseconds
 from qbitsim.errors import NeverError
+from qbitsim.nearest import nearest
 from qbitsim.qapi.job import JobStatus
 
 if TYPE_CHECKING:
@@ -50,19 +51,44 @@ class StatusCondition:
     def __init__(self, job: str, status: str) -> None:
         self.job = job
         self.status = status
+        self._seen: int | None = None  # events before it are from before the wait
+        self._passed = False
 
     def __repr__(self) -> str:
-        return f"job {self.job!r} {self.status}"
+        passed = ", which it was for less than a step: wait for JOB_STATUS_CHANGE" if self._passed else ""
+        return f"job {self.job!r} {self.status}{passed}"
 
     def __call__(self, machine: MachineLike) -> bool:
         """Whether it is so."""
-        job = machine.jobs.find(self.job)
+        job, events = machine.jobs.find(self.job), machine.events
+        for place in range(max(events.start, events.end if self._seen is None else self._seen), events.end):
+            event = events.at(place)
+            about = event["data"] if event["event"] == "JOB_STATUS_CHANGE" else {}
+            self._passed |= (about.get("id"), about.get("status")) == (self.job, self.status)
+        self._seen = events.end
         return self.status == ("null" if job is None else str(job.status))
 
 
-def known_statuses() -> list[str]:
-    """What :class:`StatusCondition` may wait for."""
-    return [str(each) for each in JobStatus]
+def event_condition(machine: MachineLike, name: str, data: Json) -> EventCondition:
+    """As :class:`EventCondition`, of an event that the machine's release has.
+
+    :raises ValueError: it has none of that name.
+    """
+    known = machine.registry.events
+    if name not in known:
+        raise ValueError(f"QEMU {machine.profile.name} has no event {name!r}{nearest(name, known)}")
+    return EventCondition(name, data)
+
+
+def status_condition(job: str, status: str) -> StatusCondition:
+    """As :class:`StatusCondition`.
+
+    :raises ValueError: there is no such status.
+    """
+    known = [str(each) for each in JobStatus]
+    if status not in known:
+        raise ValueError(f"there is no job status {status!r}{nearest(status, known)}")
+    return StatusCondition(job, status)
 
 
 def run_until(machine: _M, condition: Callable[[_M], Any], within: float) -> Any:

@@ -54,8 +54,8 @@ class ClockLike(Protocol):
     def settle(self) -> None:
         """Let everything that has been started come to its end, whatever time it takes."""
 
-    def advance(self, seconds: float) -> None:
-        """Move time, and let happen what is due on the way."""
+    def advance_to(self, when: int) -> None:
+        """Move time to ``when`` nanoseconds, and let happen what is due on the way."""
 
     def move_clock(self, when: int) -> None:
         """Move time to ``when`` nanoseconds, not past :attr:`next_deadline`; nothing happens yet."""

@@ -18,14 +18,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from qbitsim.commands.conditions import EventCondition, StatusCondition, known_statuses, run_until
+from qbitsim.commands.conditions import event_condition, run_until, status_condition
 from qbitsim.commands.context import Context
 from qbitsim.commands.parts import ControlLike, MachineLike
-from qbitsim.engine.durations import LONGEST
+from qbitsim.engine.durations import LONGEST, nanoseconds
 from qbitsim.engine.scheduler import first_in_first_out
 from qbitsim.errors import NeverError, QmpError, SnapshotError
 from qbitsim.jsontypes import Json
-from qbitsim.nearest import nearest
 from qbitsim.qapi.registry import PREFIX, command
 from qbitsim.qapi.schema import Int64
 from qbitsim.qapi.structs import struct
@@ -140,9 +139,11 @@ def run_until_idle(context: Context, args: None) -> Json:
 @command(f"{PREFIX}advance", XQbitsimAdvance, returns=XQbitsimProgress, control=True)
 def advance(context: Context, args: XQbitsimAdvance) -> Json:
     """Move time, and let happen what is due on the way."""
-    if not 0 <= args.seconds <= LONGEST:
-        raise QmpError(f"cannot advance by {args.seconds} seconds: it must be from 0 to {LONGEST:.0f}")
-    return _progress(context, lambda: context.machine.clock.advance(args.seconds))
+    try:
+        when = context.machine.clock() + nanoseconds(args.seconds, "seconds")
+    except ValueError as error:
+        raise QmpError(str(error)) from None
+    return _progress(context, lambda: context.machine.clock.advance_to(when))
 
 
 @command(f"{PREFIX}settle", returns=XQbitsimProgress, control=True)
@@ -160,27 +161,21 @@ def until(context: Context, args: XQbitsimUntil) -> Any:
     returned at once. A server that runs by itself remembers the last 1000 events for it.
     """
     within = LONGEST if args.within is None else args.within
-    if not 0 <= within <= LONGEST:
-        raise QmpError(f"cannot wait for {within} seconds: it must be from 0 to {LONGEST:.0f}")
     data = {} if args.data is None else args.data
     if not isinstance(data, dict):
         raise QmpError("'data' is not an object")
     machine = context.machine
-    if args.event is not None and args.job is None and args.status is None:
-        known = machine.registry.events
-        if args.event not in known:
-            raise QmpError(f"QEMU {machine.profile.name} has no event {args.event!r}{nearest(args.event, known)}")
-        condition: Callable[[MachineLike], Any] = EventCondition(args.event, data)
-    elif args.event is None and args.job is not None and args.status is not None:
-        if args.status not in known_statuses():
-            raise QmpError(f"there is no job status {args.status!r}{nearest(args.status, known_statuses())}")
-        condition = StatusCondition(args.job, args.status)
-    else:
-        raise QmpError("give either 'event', or 'job' and 'status'")
-    control_of(context).time_moved = True
     try:
+        if args.event is not None and args.job is None and args.status is None:
+            condition: Callable[[MachineLike], Any] = event_condition(machine, args.event, data)
+        elif args.event is None and args.job is not None and args.status is not None:
+            condition = status_condition(args.job, args.status)
+        else:
+            raise QmpError("give either 'event', or 'job' and 'status'")
+        nanoseconds(within, "within")  # or it is refused before anything moves
+        control_of(context).time_moved = True
         found = run_until(machine, condition, within)
-    except NeverError as error:
+    except (ValueError, NeverError) as error:
         raise QmpError(str(error)) from None
     return found if isinstance(found, dict) else {}
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from qbitsim.commands.conditions import EventCondition, StatusCondition, known_statuses, run_until
+from qbitsim.commands.conditions import event_condition, run_until, status_condition
 from qbitsim.engine.durations import nanoseconds
 from qbitsim.engine.scheduler import NANOSECONDS
-from qbitsim.nearest import nearest
 
 if TYPE_CHECKING:
     from qbitsim.machine.machine import Machine
@@ -105,17 +104,11 @@ class Clock:
         :raises ValueError: the release has no event of that name, or there is no such status.
         """
         if isinstance(condition, str):
-            known = self._machine.registry.events
-            if condition not in known:
-                release = self._machine.profile.name
-                raise ValueError(f"QEMU {release} has no event {condition!r}{nearest(condition, known)}")
             named = {"job": job, "status": status}
             data |= {name: value for name, value in named.items() if value is not None}
-            return run_until(self._machine, EventCondition(condition, data), within)
+            return run_until(self._machine, event_condition(self._machine, condition, data), within)
         if job is not None and status is not None:
-            if status not in known_statuses():
-                raise ValueError(f"there is no job status {status!r}{nearest(status, known_statuses())}")
-            return run_until(self._machine, StatusCondition(job, status), within)
+            return run_until(self._machine, status_condition(job, status), within)
         if condition is None:
             raise TypeError("until what? Name an event, a job with its status, or give a function")
         return run_until(self._machine, condition, within)

@@ -203,14 +203,27 @@ def test_waiting_for_what_never_comes_says_so(machine):
     assert refused(machine, "until", job="j", status="frob") == "there is no job status 'frob'"
     assert refused(machine, "until", job="j") == "give either 'event', or 'job' and 'status'"
     assert refused(machine, "until", event="STOP", data=[]) == "'data' is not an object"
-    assert refused(machine, "until", event="STOP", within=-1).startswith("cannot wait for -1.0 seconds")
+    assert refused(machine, "until", event="STOP", within=-1) == "within: -1.0 seconds are none from 0 to 1000000000"
+
+
+def test_a_status_that_a_job_has_for_less_than_a_step_is_told_from_one_that_it_never_has(machine):
+    backup(machine, **{"auto-dismiss": False})
+    with pytest.raises(QmpError) as passed:
+        ask(machine, "until", job="j", status="pending")
+    assert passed.value.desc == (
+        "the machine is idle, but waits for job 'j' pending, which it was for less than a step: "
+        "wait for JOB_STATUS_CHANGE"
+    )
+    with pytest.raises(QmpError) as never:
+        ask(machine, "until", job="j", status="ready")
+    assert never.value.desc == "the machine is idle, but waits for job 'j' ready"
 
 
 @pytest.mark.parametrize(
     ("name", "arguments", "text"),
     [
         ("step", {"count": 0}, "0 steps are none"),
-        ("advance", {"seconds": -1}, "cannot advance by -1.0 seconds: it must be from 0 to 1000000000"),
+        ("advance", {"seconds": -1}, "seconds: -1.0 seconds are none from 0 to 1000000000"),
         ("set-pacing", {"pacing": "frob"}, "unknown pacing 'frob': choose manual, immediate, realtime"),
         ("set-order", {"seed": 1, "choices": []}, "give 'seed' or 'choices', not both"),
         ("restore", {"name": "n"}, "there is no snapshot 'n' (there are: none)"),

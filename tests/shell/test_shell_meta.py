@@ -339,8 +339,8 @@ def test_help_lists_the_commands_of_the_shell(shell, say):
         ("nonsense", "CommandNotFound: The command nonsense has not been found"),
         (
             "help",
-            "GenericError: qbitsim does not emulate the help of all commands\n"
-            "':help' says what the shell knows, ':help NAME' what a command takes",
+            """GenericError: qbitsim does not emulate the help of all commands
+':help' says what the shell knows, ':help NAME' what a command takes""",
         ),
         (
             "query-blok",
@@ -387,7 +387,7 @@ def test_a_command_that_is_interrupted_is_undone(shell, say, terminal, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(shell.machine.clock), "advance", interrupted)
+        patch.setattr(type(shell.machine.clock), "advance_to", interrupted)
         with pytest.raises(KeyboardInterrupt):
             shell.run(":advance 1")
     shell.interrupted()
