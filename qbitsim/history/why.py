@@ -28,6 +28,7 @@ from qbitsim.sizes import human_size, parse_size
 
 _CONTEXTS = ("start", "request", "write", "nbd", "step", "fault", "look")
 """The kinds of moments that cause what follows."""
+NO_GOOD_COPY = "no backup that was seen here has copied it and completed"
 _CANCELLED = re.compile(r"cancell?ed", re.IGNORECASE)
 
 
@@ -124,9 +125,9 @@ class Why:
             yield from cause.lines(2)
         if self.dirty:
             yield from cleared
-        yield f"  last copied at {self.copied}" if self.copied else "  no backup that was seen here has copied it"
+        yield f"  last good copy at {self.copied}" if self.copied else f"  {NO_GOOD_COPY}"
         if self.unfinished:
-            yield f"  then copied at {self.unfinished}"
+            yield f"  {'copied again' if self.copied else 'copied'} at {self.unfinished}"
 
 
 def why(history: Json, bitmap: str, offset: Size, *, node: str | None = None, moment: int | None = None) -> Why:
@@ -352,12 +353,13 @@ class _Trace:
         mode = job.about.get("mode") if job is not None else None
         keeps = mode == "never" or (failed and mode != "always")
         outcome = job.outcome if job is not None else "is over"
-        text = f"{name} {outcome}{'; with bitmap-mode=never it takes nothing' if mode == 'never' else ''}"
-        end = self._cause(index, "backup", text)
+        end = self._cause(index, "backup", f"{name} {outcome}")
+        why_kept = "with bitmap-mode=never it takes nothing" if mode == "never" else "its bits stay"
+        text = f"{end.text}: {why_kept if keeps else 'not copied'}"
         causes = {}
         for cell in dirty:
             recorded = successor.causes.get(cell, ())
-            kept = (Cause(end.moment, end.at, "backup", f"{text}: not copied", before.get(cell, ())),)
+            kept = (Cause(end.moment, end.at, "backup", text, before.get(cell, ())),)
             causes[cell] = (*(kept if (keeps and cell in before) or not recorded else ()), *recorded)
         took = before.keys() - (dirty if keeps else set())
         return causes, end if took and not failed else cleared

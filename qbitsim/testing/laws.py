@@ -10,7 +10,7 @@ jobs belong together. Each law is looked at where it could break, so that watchi
 * *a chain and the dirty bits rebuild the disk*: whatever the chain restores differently is dirty;
 * *grouped: all or nothing*: the jobs of a grouped transaction all succeed or all fail;
 * *a refusal changes nothing*: neither the graph, nor the bitmaps, the drives, the disks, nor the list of jobs;
-* *busy until the job is gone*: a bitmap that a backup uses is busy as long as the job is not concluded;
+* *busy until the job is over*: a bitmap that a backup uses is busy as long as the job is not concluded;
 * *nothing left* and *no waiting for ever*: an action comes to an end, and then its jobs and nodes are gone; the machine
   that plays it looks for these, and a client may be let off the first (``tidy``).
 
@@ -46,7 +46,7 @@ RESTORES = "a chain restores the disk as it was when its last backup began"
 REBUILDS = "a chain and the dirty bits rebuild the disk"
 ALL_OR_NOTHING = "a grouped transaction is all or nothing"
 REFUSED = "a refused command changes nothing"
-BUSY = "a busy bitmap stays busy until its job is gone"
+BUSY = "a busy bitmap stays busy until its job is over"
 NOTHING_LEFT = "a client that has ended leaves no job and no node behind"
 NEVER_HANGS = "a client does not wait for ever"
 

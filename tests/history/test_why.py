@@ -101,7 +101,7 @@ def test_a_backup_that_fails_gives_it_back(during: bool) -> None:
     back_up(machine, "tuesday", meanwhile)
     found = history.why("b0", CELL)
     assert found.dirty
-    assert told(found.causes) == [("backup", "backup tuesday failed: Input/output error: not copied", [FIRST])]
+    assert told(found.causes) == [("backup", "backup tuesday failed: Input/output error: its bits stay", [FIRST])]
     assert found.cleared is not None
     assert (found.cleared.text, found.copied) == (ADDED, None)
     if during:
@@ -120,7 +120,7 @@ def test_a_backup_that_is_cancelled_has_copied_it_in_vain() -> None:
 
     back_up(machine, "tuesday", cancel)
     found = history.why("b0", CELL)
-    assert found.causes[0].text == "backup tuesday cancelled: not copied"
+    assert found.causes[0].text == "backup tuesday cancelled: its bits stay"
     assert found.copied is not None
     assert found.unfinished is not None
     assert (found.copied.job, found.unfinished.job, found.unfinished.outcome) == ("monday", "tuesday", "cancelled")
@@ -129,7 +129,7 @@ def test_a_backup_that_is_cancelled_has_copied_it_in_vain() -> None:
 @pytest.mark.parametrize(
     ("mode", "failing", "cause"),
     [
-        ("never", False, "backup job completed; with bitmap-mode=never it takes nothing: not copied"),
+        ("never", False, "backup job completed: with bitmap-mode=never it takes nothing"),
         ("always", True, "backup job failed: Input/output error: not copied"),
         ("on-success", False, None),
         ("always", False, None),
@@ -265,10 +265,26 @@ def test_it_is_told_in_words() -> None:
     assert str(history.why("b0", CELL)).splitlines() == [
         "b0 of drive0, 64 KiB at 65536: dirty",
         "  dirty since",
-        "    moment 28, 0 s: backup tuesday failed: No space left on device: not copied",
+        "    moment 28, 0 s: backup tuesday failed: No space left on device: its bits stay",
         "      moment 17, 0 s: the guest writes 5 bytes at 70000 of drive0",
         "  clean before since moment 13, 0 s: backup monday completed",
-        "  last copied at moment 10, 0 s: backup monday (sync=incremental, to monday.img): completed",
+        "  last good copy at moment 10, 0 s: backup monday (sync=incremental, to monday.img): completed",
+    ]
+
+
+def test_a_copy_that_is_no_good_is_told_from_one_that_is() -> None:
+    machine, history = watched()
+    machine.drive("drive0").write(8 * CELL, b"x")
+
+    def cancel() -> None:
+        machine.step()
+        machine.qmp("block-job-cancel", device="monday")
+
+    back_up(machine, "monday", cancel)
+    assert str(history.why("b0", CELL)).splitlines()[-3:] == [
+        "  clean before since moment 1, 0 s: block-dirty-bitmap-add node=node0 name=b0",
+        "  no backup that was seen here has copied it and completed",
+        "  copied at moment 8, 0 s: backup monday (sync=incremental, to monday.img): cancelled",
     ]
 
 

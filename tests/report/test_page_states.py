@@ -126,7 +126,7 @@ def test_a_clicked_cell_tells_since_when_it_is_dirty(show: Open) -> None:
     page.click(".strip", across=0.05, down=0.4)
     assert page.text(".readout") == (
         "cell 0: 0+64 KiB, dirty since moment 1: the guest writes 65536 bytes at 0 of drive0 go there "
-        "clean before since moment 0: it begins go there no backup that was seen here has copied it close"
+        "clean before since moment 0: it begins go there no backup that was seen here has copied it and completed close"
     )
     page.click(".readout button")
     assert page.moment == 1

@@ -181,8 +181,9 @@ class LaneStrip {
     const set = causes.length ? [dirty ? " since " : " dirty before since ", ...this.because(causes)] : [];
     const held = successor.length ? [" dirty in its successor since ", ...this.because(successor)] : [];
     const copy = ({ moment, job, sync, target, outcome }) => this.atMoment(moment, `backup ${job} (sync=${sync}, to ${target}): ${outcome}`);
-    const copies = copied ? [" last copied at ", ...copy(copied)] : [" no backup that was seen here has copied it"];
-    return [...(dirty ? [...set, ...held, ...clean] : [...clean, ...set, ...held]), ...copies, ...(unfinished ? [" then copied at ", ...copy(unfinished)] : [])];
+    const copies = copied ? [" last good copy at ", ...copy(copied)] : [" no backup that was seen here has copied it and completed"];
+    const unfinishedCopy = unfinished ? [copied ? " copied again at " : " copied at ", ...copy(unfinished)] : [];
+    return [...(dirty ? [...set, ...held, ...clean] : [...clean, ...set, ...held]), ...copies, ...unfinishedCopy];
   }
 
   /** Causes, and below each those of its sources. */

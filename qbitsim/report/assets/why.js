@@ -173,16 +173,17 @@ class CauseTrace {
     const failed = job ? job.failed : [...before.keys()].some((cell) => dirty.has(cell));
     const mode = job?.about.mode;
     const keeps = mode === "never" || (failed && mode !== "always");
-    const never = mode === "never" ? "; with bitmap-mode=never it takes nothing" : "";
-    const text = `${name} ${job ? job.outcome : "is over"}${never}`;
+    const end = `${name} ${job ? job.outcome : "is over"}`;
+    const whyKept = mode === "never" ? "with bitmap-mode=never it takes nothing" : "its bits stay";
+    const text = `${end}: ${keeps ? whyKept : "not copied"}`;
     const causes = new Map();
     for (const cell of dirty.keys()) {
       const recorded = successor.causes.get(cell) ?? [];
-      const kept = this.cause(index, "backup", `${text}: not copied`, before.get(cell) ?? []);
+      const kept = this.cause(index, "backup", text, before.get(cell) ?? []);
       causes.set(cell, (keeps && before.has(cell)) || !recorded.length ? [kept, ...recorded] : recorded);
     }
     const took = [...before.keys()].some((cell) => !keeps || !dirty.has(cell));
-    return [causes, took && !failed ? this.cause(index, "backup", text) : cleared];
+    return [causes, took && !failed ? this.cause(index, "backup", end) : cleared];
   }
 
   /** Why a cell has become dirty. */

@@ -105,8 +105,8 @@ CHAPTER = Chapter(
             do=(Scene.finish,),
             files=("both.qcow2",),
             see=Finding(
-                "The backup holds the four cells, and the bitmap is free again. It is free when the job is gone, "
-                'with the status "null"; a client that comes earlier is refused.',
+                "The backup holds the four cells, and the bitmap is free again. It is free when the job is over, "
+                'with the status "concluded", after which it goes ("null"); a client that comes earlier is refused.',
                 lambda scene: (
                     scene.holds("both.qcow2") == [1, 2, 7, 9]
                     and scene.dirty("both") == []

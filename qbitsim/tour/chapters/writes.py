@@ -84,7 +84,7 @@ CHAPTER = Chapter(
                 ),
             ),
             see=Finding(
-                "The cell is not dirty, as it was not written.",
+                "The cell is not dirty: the filter refused the write before it came to the disk.",
                 lambda scene: scene.dirty("bitmap0") == [1, 11, 14],
             ),
         ),
