@@ -334,7 +334,7 @@ def _tour(parser: argparse.ArgumentParser) -> None:
 
 def _hunt(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("machine", metavar="MODULE:CLASS", help="the module is looked for here first")
-    parser.add_argument("--minutes", type=_positive, default=5.0, help="how long (default: 5)")
+    parser.add_argument("--minutes", type=_minutes, default=5.0, help="how long (default: 5)")
     parser.add_argument("--workers", type=_count, default=2, help="processes side by side (default: 2)")
     parser.add_argument("--failures", metavar="N", type=_count, help="end when so many kinds were found")
     parser.add_argument(
@@ -345,18 +345,20 @@ def _hunt(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _positive(text: str) -> float:
-    value = float(text)
+def _minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < float("inf"):
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
     return value
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
 
 
 def _programs(parser: argparse.ArgumentParser) -> None:

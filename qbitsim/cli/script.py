@@ -9,7 +9,7 @@ A line is one of
 * ``qemu-img …``, ``ls``, ``rm FILE``, ``mv``, ``cp``, ``mkdir``: commands on the image files;
 * ``disk …``, ``image …``, ``drive …``, ``blockdev …``, ``capacity …``, ``fail …``: as the options of those names;
 * ``run``: let time pass until nothing is left to do; ``advance SECONDS``: let time pass;
-* ``hold``: from here jobs go on only in ``step [N]``, ``run`` and ``advance``;
+* ``hold``: from here jobs go on only in ``step [N]``, ``run`` and ``advance``, and not at the end of the file;
 * empty, or begins with ``#``; or it is what a server has said, which is left out.
 
 Prompts and arrows that were pasted with a line, ``(QEMU)`` and ``->``, are left out.
@@ -90,7 +90,6 @@ class Script:
                 self._word(line)
             if not self._held:
                 self._work()
-        self._work()
         return self.status
 
     def _fault(self, text: str, line: int | None = None) -> CliError:
@@ -180,7 +179,9 @@ class Script:
             self._typed(text)
         else:
             known = [*self._schema.commands, *SETTINGS, *FILE_COMMANDS, *_GUEST, *_TIME]
-            raise self._fault(f"unknown command '{word}'{nearest(word, known)}")
+            plain = word.removeprefix(":")
+            meant = f"; without a shell it is '{plain}'" if word != plain and plain in known else nearest(plain, known)
+            raise self._fault(f"unknown command '{word}'{meant}")
 
     @cached_property
     def _schema(self) -> Schema:
@@ -221,6 +222,9 @@ class Script:
                 parts.append("0xcd")  # qemu-io's own default
             if len(parts) != 3 + (word == "write"):
                 raise self._fault(f"write '{word} DRIVE OFFSET LENGTH{' [PATTERN]' if word == 'write' else ''}'")
+            if parts[0] not in self.machine.graph.drives and parts[0] not in self.machine.graph.nodes:
+                known = [*self.machine.graph.drives, *self.machine.graph.nodes]
+                raise self._fault(f"there is no drive or node '{parts[0]}'{nearest(parts[0], known)}")
             rest = f'{parts[0]} "{_GUEST[word].format(*parts)}"'
         try:
             answer = self.machine.qmp("human-monitor-command", command_line=f"qemu-io {rest}")

@@ -13,6 +13,7 @@ from qbitsim.cli.arguments import apply_settings, has_settings
 from qbitsim.cli.images import ending, image_store
 from qbitsim.machine.machine import PACINGS, Machine
 from qbitsim.terminal.errors import FAILED, CliError
+from qbitsim.terminal.streams import ComingLines
 
 if TYPE_CHECKING:
     from qbitsim.shell.shell import Shell
@@ -47,7 +48,8 @@ def _run(shell: Shell, arguments: argparse.Namespace) -> int:
             return play(shell, arguments.commands, "-c")
         if _has_keyboard(arguments):
             return _at_keyboard(shell)
-        return play(shell, sys.stdin.readlines() if sys.stdin.seekable() else sys.stdin, "<stdin>")
+        piped = not sys.stdin.seekable()
+        return play(shell, ComingLines(sys.stdin.fileno()) if piped else sys.stdin.readlines(), "<stdin>")
     finally:
         shell.monitor.close()
 

@@ -59,7 +59,8 @@ def run(shell: Shell, line: str) -> int:
     first, *given = words(line)
     name = first.text[1:]
     if name not in METAS:
-        raise LineError(f"there is no ':{name}'{nearest(name, METAS)} (try ':help')", first.start)
+        meant = nearest(first.text, (f":{each}" for each in METAS))
+        raise LineError(f"there is no ':{name}'{meant} (try ':help')", first.start)
     meta = METAS[name]
     if meta.most is not None and len(given) > meta.most:
         raise LineError(f"'{given[meta.most].text}' is too much: write :{name} {meta.usage}", given[meta.most].start)
@@ -223,7 +224,7 @@ def _fault_of(shell: Shell, given: Given) -> tuple[Kind, Json]:
     if kind is not None:
         return kind, arguments(more, shell.schema.arguments(f"{PREFIX}{kind.name}"), shell.schema, kind.name)
     if more:
-        raise LineError(f"'{more[0].text}' is too much: write :fault {METAS['fault'].usage}", more[0].start)
+        raise LineError(f"there is no kind of fault '{first.text}': they are {', '.join(KINDS)}", first.start)
     if first.key is not None and ":" not in first.value:
         file, capacity = parse_capacity(first.text)
         return KINDS["limit-capacity"], {"file": file} if capacity is None else {"file": file, "capacity": capacity}
@@ -242,7 +243,7 @@ def _faults(shell: Shell) -> Iterator[str]:
 
 
 def _undo(shell: Shell, given: Given) -> None:
-    levels = number(given[0], "levels") if given else 1
+    levels = number(given[0], "changes") if given else 1
     if shell.undo.refusal is not None:
         raise CliError(shell.undo.refusal)
     if not len(shell.undo):
@@ -268,7 +269,7 @@ def _quit(shell: Shell, given: Given) -> None:
 METAS = {
     "show": Meta("[DRIVE ...|on|off]", "draw disks, bitmaps and jobs; on: after each change", _show, None),
     "step": Meta("[N]", "let one thing happen that is due, or N", timing.step, 1, controls=True, changes=True),
-    "run": Meta("", "let all happen that is due; elsewhere, wait for the jobs", timing.run, 0, changes=True),
+    "run": Meta("", "let all happen that is due; with --connect, wait for the jobs", timing.run, 0, changes=True),
     "advance": Meta("SECONDS", "let time pass", timing.advance, 1, controls=True, changes=True),
     "write": Meta("DRIVE OFFSET LENGTH [BYTE]", "let the guest write", _write, 4, changes=True),
     "fault": Meta(

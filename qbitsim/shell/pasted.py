@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-_PROMPT = re.compile(r"\s*(?:\([Qq](?:EMU|emu)\)(?:\s|$)|->\s|<-\s|qbitsim [\d.]+(?: \[[^\]]*\])*> )\s*")
+_PROMPT = re.compile(r"\s*(?:(?:\([Qq](?:EMU|emu)\)|->|<-|qbitsim [\d.]+(?: \[[^\]]*\])*>(?= ))\s*)+")
 _SAID = frozenset(("return", "error", "event", "QMP"))
 _ASKED = frozenset(("execute", "exec-oob"))
 

@@ -1,17 +1,17 @@
 """Lines for the shell that nobody types: from a file, a pipe or the command line.
 
 The first command that is refused ends it, unless the line begins with a hyphen, as in a makefile. So does the end of
-the server, and it is a failure if lines are left; those of a pipe are not waited for.
+the server, and it is a failure if lines are left; those of a pipe are not waited for then.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from qbitsim.terminal.errors import FAILED, CliError
-from qbitsim.terminal.streams import read
+from qbitsim.terminal.streams import ComingLines, read
 
 if TYPE_CHECKING:
     from qbitsim.shell.shell import Shell
@@ -39,7 +39,9 @@ def play(shell: Shell, lines: Iterable[str], name: str) -> int:
         tolerant = text.startswith("-") and not text.startswith("->")
         status = shell.run(text.removeprefix("-") if tolerant else text)
         if shell.over:
-            left = _first_to_run(found) if shell.ended and isinstance(lines, Sequence) else None
+            if isinstance(lines, ComingLines):
+                lines.waits = False
+            left = _first_to_run(found) if shell.ended else None
             if left is not None:
                 shell.screen.complain(f"{name}:{left}: not run, QEMU has quit")
             return status if left is None else FAILED

@@ -16,7 +16,7 @@ from qbitsim.qapi.registry import PREFIX
 from qbitsim.scenario.replayer import Channel
 from qbitsim.shell import meta
 from qbitsim.shell.completer import Completer
-from qbitsim.shell.line import parse, write
+from qbitsim.shell.line import human_commands, parse, write
 from qbitsim.shell.monitor import HungUpError, Monitor, NoReplyError, PeerError
 from qbitsim.shell.names import Names
 from qbitsim.shell.pasted import is_said_line, without_prompt
@@ -182,8 +182,8 @@ class Shell:
         if is_said_line(line):
             self.screen.remark("this is what a server has said: it is left out")
             return 0
-        if line.strip() == "exit" and "exit" not in self.schema.commands:
-            self.screen.complain("'exit' is no command: leave with ':quit' or Ctrl-D")
+        if (complaint := self._no_command(line)) is not None:
+            self.screen.complain(complaint)
             return USAGE
         try:
             self._connect_again()
@@ -207,6 +207,19 @@ class Shell:
             self.names.forget()
         self.pump()
         return status
+
+    def _no_command(self, line: str) -> str | None:
+        """What to say of a word that is a command elsewhere; None if it is none, or one here."""
+        name = line.split(maxsplit=1)[0]
+        if name in self.schema.commands or name in human_commands():
+            return None
+        if name == "exit":
+            return "'exit' is no command: leave with ':quit' or Ctrl-D"
+        if name in meta.METAS:
+            return f"'{name}' is no command of QMP: write ':{name}'"
+        if name == "qemu-img":
+            return "'qemu-img' is for files that 'qbitsim play' plays; here images are made at the start, by '--image'"
+        return None
 
     def _failed(self, error: PeerError) -> int:
         self._part(error)

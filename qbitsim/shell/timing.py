@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from qbitsim.engine.scheduler import NANOSECONDS
 from qbitsim.errors import QmpError
 from qbitsim.jsontypes import Json
 from qbitsim.nearest import nearest
@@ -18,6 +19,7 @@ from qbitsim.shell.words import LineError
 from qbitsim.terminal.errors import CliError
 
 if TYPE_CHECKING:
+    from qbitsim.machine.machine import Machine
     from qbitsim.shell.shell import Shell
 
 _STEPS_AT_ONCE = 16
@@ -118,6 +120,15 @@ def _watch(shell: Shell) -> None:
     shell.monitor.pump()
 
 
+def _what_moves_it(machine: Machine) -> str:
+    """How a machine that does not move by itself is moved, if anything is due."""
+    if machine.scheduler.ready():
+        return ": nothing moves here by itself, and something is due: ':step' or ':run'"
+    if (deadline := machine.next_deadline) is not None:
+        return f": no time passes here by itself, and something is due at t = {deadline / NANOSECONDS:g} s: ':advance'"
+    return ", and nothing is due"
+
+
 def _as_progress(shell: Shell) -> list[Json]:
     return [
         {"id": job["id"], "current-progress": job["progress"][0], "total-progress": job["progress"][1]}
@@ -135,8 +146,10 @@ def wait(shell: Shell, given: Given) -> None:
     seconds = number(given[1], "seconds") if len(given) > 1 else 60
     deadline = time.monotonic() + seconds
     while not any(event["event"] == name for event in shell.unawaited):
-        if shell.machine is not None or time.monotonic() >= deadline:
-            raise QmpError(f"no {name} came" + ("" if shell.machine is not None else f" in {seconds} seconds"))
+        if shell.machine is not None:
+            raise QmpError(f"no {name} came{_what_moves_it(shell.machine)}")
+        if time.monotonic() >= deadline:
+            raise QmpError(f"no {name} came in {seconds} seconds")
         time.sleep(_LOOKS / 10)
         shell.monitor.pump()
     while shell.unawaited.popleft()["event"] != name:

@@ -122,14 +122,27 @@ def test_held_jobs_go_on_only_when_told_to(play):
     hold
     {"execute": "drive-backup", "arguments": {"device": "d", "target": "t", "sync": "full"}}
     qemu-img info frob
-    step
-    # the end of the file lets everything happen
+    query-jobs
+    run
     """
-    code, lines = play(text, "--profile", "2.5")
+    code, lines = play(text)
     assert code == 1
-    assert lines[0] == '{"return": {}}'
-    assert lines[1].startswith("qemu-img: Could not open 'frob'")
-    assert '"BLOCK_JOB_COMPLETED"' in lines[2]
+    *begun, reply, info, jobs, waiting, pending, completed, _, _ = lines
+    assert all('"JOB_STATUS_CHANGE"' in line for line in [*begun, waiting, pending])
+    assert reply == '{"return": {}}'
+    assert info.startswith("qemu-img: Could not open 'frob'")
+    assert [job["status"] for job in json.loads(jobs)["return"]] == ["running"]
+    assert '"BLOCK_JOB_COMPLETED"' in completed
+
+
+def test_held_jobs_do_not_go_on_at_the_end_of_the_file(play):
+    text = """
+    disk d=1M
+    hold
+    {"execute": "drive-backup", "arguments": {"device": "d", "target": "t", "sync": "full"}}
+    """
+    code, lines = play(text)
+    assert (code, json.loads(lines[-1])) == (0, {"return": {}})
 
 
 def test_a_target_without_room_fails_and_another_try_succeeds(play):
@@ -184,6 +197,9 @@ def test_commands_can_be_typed_as_in_the_shell(play):
         ("block-dirty-bitmap-add nod=d", "block-dirty-bitmap-add has no 'nod'; did you mean 'node'?"),
         ("transaction( abort", "the transaction has no ')'"),
         ("query-job", "unknown command 'query-job'; did you mean 'query-jobs'?"),
+        (":write d 0 64k", "unknown command ':write'; without a shell it is 'write'"),
+        (":show", "unknown command ':show'"),
+        ("write e 0 64k", "there is no drive or node 'e'"),
     ],
 )
 def test_what_is_typed_wrongly_is_told(line, text):

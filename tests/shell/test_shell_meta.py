@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 
 import pytest
 
 from qbitsim.drivers.driver import DRIVERS
+from qbitsim.injection.faults import KINDS
 from qbitsim.shell import meta, timing
 
 
@@ -252,9 +254,23 @@ def test_events_are_listed_and_can_be_kept_off_the_screen(shell, say):
     assert say(shell, ":events on", "cont") == "event RESUME\n{}\n"
 
 
+def test_who_waits_on_a_machine_that_does_not_move_is_told_what_moves_it(shell, say):
+    say(shell, ":write drive0 0 4M", f"{BACKUP} speed=65536")
+    assert say(shell, ":wait BLOCK_JOB_COMPLETED") == (
+        "GenericError: no BLOCK_JOB_COMPLETED came: nothing moves here by itself, and something is due: "
+        "':step' or ':run'\n"
+    )
+    say(shell, ":run")
+    assert re.fullmatch(
+        "GenericError: no BLOCK_JOB_COMPLETED came: no time passes here by itself, and something is due "
+        r"at t = [\d.]+ s: ':advance'\n",
+        say(shell, ":wait BLOCK_JOB_COMPLETED"),
+    )
+
+
 def test_wait_finds_what_has_come_and_says_what_has_not(shell, say):
     assert say(shell, "stop", ":wait STOP") == "event STOP\n{}\n"
-    assert say(shell, ":wait STOP") == "GenericError: no STOP came\n"
+    assert say(shell, ":wait STOP") == "GenericError: no STOP came, and nothing is due\n"
     assert say(shell, ":wait STOPP") == "column 7: there is no event 'STOPP'; did you mean 'STOP'?\n"
 
 
@@ -310,7 +326,7 @@ def test_help_lists_the_commands_of_the_shell(shell, say):
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        (":shwo", "column 1: there is no ':shwo'; did you mean 'show'? (try ':help')"),
+        (":shwo", "column 1: there is no ':shwo'; did you mean ':show'? (try ':help')"),
         (":", "column 1: there is no ':' (try ':help')"),
         (":step x", "column 7: 'x' is no number of steps"),
         (":step 0", "column 7: '0' is no number of steps"),
@@ -332,6 +348,7 @@ def test_help_lists_the_commands_of_the_shell(shell, say):
         (":fault drive0.qcow2=some", ("'drive0.qcow2=some': invalid size 'some': write a number of bytes, or one with "
          "a suffix k, M, G, T or P")),
         (":fault fish:read:*:EIO", "GenericError: no drive with a medium, no node and no image file is called 'fish'"),
+        (":fault nope x=1", f"column 8: there is no kind of fault 'nope': they are {', '.join(KINDS)}"),
         (":events often", "column 9: 'often' is neither on, off nor list"),
         (":json maybe", "column 7: 'maybe' is neither on nor off"),
         (":wait", ":wait needs an EVENT, such as ':wait BLOCK_JOB_COMPLETED 10'"),

@@ -120,6 +120,11 @@ def test_lines_behind_the_end_of_qemu_are_not_run_and_this_is_a_failure(in_proce
         assert [*json.loads(out.splitlines()[-1])] == ["return"]
 
 
+def test_lines_of_a_pipe_that_have_come_behind_the_end_of_qemu_are_told_too():
+    ended = run(text="quit\n# a comment\nnonsense\n")
+    assert (ended.returncode, ended.stderr) == (1, "qbitsim: <stdin>:3: not run, QEMU has quit\n")
+
+
 def test_a_pipe_that_stays_open_does_not_hold_up_the_end():
     arguments = [sys.executable, "-m", "qbitsim", "shell"]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -184,15 +189,17 @@ def test_what_is_wrong_with_the_command_line_is_one_line(in_process, arguments, 
 
 def test_pasted_prompts_and_arrows_are_left_out_and_so_is_what_the_server_had_said(in_process):
     lines = """(QEMU) query-jobs
+(QEMU)query-jobs
 qbitsim 10.0 [2 due]> query-jobs
 -> {"execute": "query-jobs"}
-<- {"return": []}
+(QEMU) ->{"execute": "query-jobs"}
+<-{"return": []}
 -> { "execute":
      "query-jobs" }
 {"timestamp": {"seconds": 1, "microseconds": 0}, "event": "STOP"}
 """
     note = "qbitsim: this is what a server has said: it is left out\n"
-    assert in_process(text=lines) == (0, '{"return": []}\n' * 4, note * 2)
+    assert in_process(text=lines) == (0, '{"return": []}\n' * 6, note * 2)
 
 
 def test_python_literals_are_taken_as_qmp_shell_does(in_process):
@@ -218,12 +225,20 @@ def test_lines_of_the_human_monitor_are_sent_to_it(in_process):
     assert out == '{"return": "kvm support: disabled\\r\\n"}\n{"return": ""}\n{"return": {}}\n4 MiB\n{"return": ""}\n'
 
 
-def test_exit_is_told_how_one_leaves(in_process):
-    assert in_process("-c", "exit") == (
-        2,
-        "",
-        "qbitsim: 'exit' is no command: leave with ':quit' or Ctrl-D\nqbitsim: -c:1: stopped here\n",
-    )
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("exit", "'exit' is no command: leave with ':quit' or Ctrl-D"),
+        ("show", "'show' is no command of QMP: write ':show'"),
+        ("write drive0 0 64k", "'write' is no command of QMP: write ':write'"),
+        (
+            "qemu-img create -f qcow2 a 1M",
+            "'qemu-img' is for files that 'qbitsim play' plays; here images are made at the start, by '--image'",
+        ),
+    ],
+)
+def test_who_writes_a_command_of_somebody_else_is_told_what_is_meant(in_process, line, told):
+    assert in_process("-c", line) == (2, "", f"qbitsim: {told}\nqbitsim: -c:1: stopped here\n")
 
 
 def test_a_keyboard_needs_the_extra(in_process, monkeypatch):
