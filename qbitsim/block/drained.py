@@ -93,7 +93,7 @@ class DrainedSections:
         :raises QmpError: as :meth:`drain_found`.
         """
         if self.nodes.get(node.name) is not node:
-            raise QmpError(f"Node '{node.name}' is gone: the job that it belonged to has just ended")
+            raise QmpError(f"Node '{node.name}' is gone, with the job that has just ended: QEMU may die of this")
 
     @contextmanager
     def drained(self, node: Node) -> Iterator[None]:

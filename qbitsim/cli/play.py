@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         return logs.play(name, log, arguments)
     logs.refuse_choice(name, arguments)
     if is_history(data.partition(b"\n")[0].decode("utf-8", "replace")):
-        raise CliError(f"{name}: this is a history, which is looked at: qbitsim report {name}")
+        raise CliError(f"{name}: this is a history, which is to be looked at: qbitsim report {name}")
     value = _as_scenario(name, data)
     if arguments.against is not None:
         from qbitsim.cli import against  # noqa: PLC0415 - sockets are for those who want them
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         finally:
             if script.left_out:
                 lines = ", ".join(map(str, script.left_out))
-                print(f"qbitsim: {name}: left out is what a server has said: {lines}", file=sys.stderr)
+                print(f"qbitsim: {name}: what a server has said is left out: line {lines}", file=sys.stderr)
             _save(history, arguments.history)
 
 
@@ -82,6 +82,9 @@ def _as_scenario(name: str, data: bytes) -> object:
         raise CliError(f"{name}: {'nested too deep' if isinstance(error, RecursionError) else 'not UTF-8'}") from None
     if is_list_of_commands(value) or is_said(value):
         return None
+    if isinstance(value, list) and is_list_of_commands(value[:1]):
+        place = next(place for place, each in enumerate(value) if not is_list_of_commands([each]))
+        raise CliError(f"{name}: number {place + 1} of the list of commands is none: {json.dumps(value[place])[:80]}")
     return value if isinstance(value, list) or "steps" in value or "execute" not in value else None
 
 

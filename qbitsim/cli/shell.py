@@ -62,7 +62,7 @@ def _has_keyboard(arguments: argparse.Namespace) -> bool:
 def _machine(arguments: argparse.Namespace) -> Machine:
     pacing = arguments.pacing or "manual"
     if pacing not in PACINGS:
-        raise CliError(f"--pacing {pacing!r}: choose {' or '.join(PACINGS)}; for real time, serve and --connect")
+        raise CliError(f"--pacing {pacing!r}: choose {' or '.join(PACINGS)}; for real time there is 'qbitsim serve'")
     return Machine(arguments.profile, images=image_store(arguments), control=True, pacing=pacing)
 
 

@@ -115,7 +115,7 @@ def _inside(drive: Drive, offset: str | int, length: int) -> int:
     """Where a request begins; what is no part of the disk is told from what fails."""
     found = bytes_of(offset)
     if found + length > drive.size:
-        raise QmpError(f"{length} bytes at {found} go beyond the end of {drive.id!r}: {drive.size}")
+        raise QmpError(f"{found}+{length} goes beyond the end of {drive.id!r}, which has {drive.size} bytes")
     return found
 
 

@@ -47,7 +47,10 @@ class XQbitsimAdvance:
 
 @struct
 class XQbitsimUntil:
-    """Arguments of x-qbitsim-until: an event (with members of its data), or a job's status; ``within`` in seconds."""
+    """Arguments of x-qbitsim-until: an event (with members of its data), or a job's status.
+
+    ``within`` is so many seconds of virtual time at most.
+    """
 
     event: str | None = None
     data: Any | None = None

@@ -76,7 +76,7 @@ class Rule(Countdown):
 
     def __repr__(self) -> str:
         place = "" if self.offset is None else f" at {self.offset}+{self.length}"
-        often = "" if self.times is None else f", {self.times} more times"
+        often = "" if self.times is None else f", {self.times} more {'time' if self.times == 1 else 'times'}"
         return f"<{type(self).__name__} of {'/'.join(sorted(self.operations))}{place}{often}>"
 
     @property

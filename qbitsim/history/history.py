@@ -85,9 +85,12 @@ class History(Journal):
 
     def look(self) -> None:
         """Write down what was changed by other means than those that are noted, such as ``add_disk``."""
+        known = len(self.lanes)
         changes = self._changes()
         if changes:
-            self._append({"at": self._now(), "kind": "look", "text": "the machine was changed", "changes": changes})
+            new = [f"{lane['kind']} {lane['name']}" for lane in self.lanes[known:] if lane["name"] is not None]
+            text = f"there is now: {', '.join(new)}" if new else "the machine was changed"
+            self._append({"at": self._now(), "kind": "look", "text": text, "changes": changes})
 
     def restart(self) -> None:
         """Forget the moments and begin with the machine as it is now."""

@@ -222,14 +222,16 @@ class FaultInjection:
     ) -> Refusal:
         """Let commands of that name be refused with that error, whatever they say; nothing else happens.
 
-        :param times: so many of them; None for all.
+        :param times: so many of them; None, or over QMP ``always``, for all.
         :return: the refusal, which can be lifted.
-        :param error_class: one of :data:`qbitsim.errors.ERROR_CLASSES`.
+        :param error_class: ``GenericError``, ``CommandNotFound``, ``DeviceNotActive``, ``DeviceNotFound`` or
+            ``KVMMissingCap``.
         :raises ValueError: this machine has no such command or error class, or it would never strike.
         """
         self._check_command(command, times, 0, "a refusal")
         if error_class not in ERROR_CLASSES:
-            raise ValueError(f"there is no error class {error_class!r}{nearest(error_class, ERROR_CLASSES)}")
+            meant = nearest(error_class, ERROR_CLASSES) or f"; they are {', '.join(ERROR_CLASSES)}"
+            raise ValueError(f"there is no error class {error_class!r}{meant}")
         return self._add(self.refusals, Refusal(command, QmpError(desc, error_class), times))
 
     @fault("hold", "monitor")
@@ -248,7 +250,7 @@ class FaultInjection:
 
         :param seconds: of virtual time; None: until what is returned is released.
         :param events: whether events go on meanwhile.
-        :param times: so many replies; None for all.
+        :param times: so many replies; None, or over QMP ``always``, for all.
         :param after: so many are let go first.
         :raises ValueError: this machine has no such command, or it would never wait.
         """
@@ -308,7 +310,7 @@ class FaultInjection:
 
         :param export: the name of the export, now or later; None for any.
         :param request: one of :data:`qbitsim.nbd.faults.COMMANDS`; None for any.
-        :param times: so many answers; None for all.
+        :param times: so many answers; None, or over QMP ``always``, for all.
         :param after: so many are let go first.
         :raises ValueError: there is no such request, or it would never strike.
         """

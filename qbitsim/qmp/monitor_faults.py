@@ -56,7 +56,7 @@ class MonitorFault(Countdown):
         self.command = command
 
     def __repr__(self) -> str:
-        often = "" if self.times is None else f", {self.times} more times"
+        often = "" if self.times is None else f", {self.times} more {'time' if self.times == 1 else 'times'}"
         return f"<{type(self).__name__} of {self.command}{often}>"
 
     @property

@@ -12,7 +12,8 @@ from qbitsim.qapi.job import JobStatus
 if TYPE_CHECKING:
     from qbitsim.testing.surroundings import Surroundings
 
-MOVE, COMMAND, REFUSED, JOB, BITMAP, FAULT = "moves", "commands", "refused", "job states", "bitmap states", "failures"
+MOVE, COMMAND, REFUSED = "moves", "commands", "refused"
+JOB, BITMAP, FAULT = "job states", "bitmap states", "errors of I/O"
 """The subjects."""
 
 _SUBJECTS = (MOVE, COMMAND, REFUSED, JOB, BITMAP, FAULT)
@@ -85,4 +86,4 @@ def summary(counts: Counts, moves: Iterable[str] = ()) -> Iterator[str]:
             yield f"{subject}: {', '.join(f'{what} {count}' for what, count in found.items())}"
         never = [each for each in always.get(subject, ()) if each not in found]
         if never:
-            yield f"{subject} that never were: {', '.join(never)}"
+            yield f"{subject} never seen: {', '.join(never)}"

@@ -89,7 +89,7 @@ class Guide:
         if not self._release.offers(chapter.since):
             self.narrator.say(
                 f"This chapter is left out: QEMU {self._release.name} has no {chapter.lacks}. "
-                f"They came with {chapter.since}."
+                f"That came with {chapter.since}."
             )
             return
         self.narrator.say(_legend(self.narrator.style), "dim")

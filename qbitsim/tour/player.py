@@ -74,7 +74,8 @@ class Player:
     def _play(self, number: int) -> None:
         step, narrator = self.chapter.steps[number], self.scene.narrator
         if not self._release.offers(step.since):
-            narrator.say(f"(A step is left out: QEMU {self._release.name} cannot do it, {step.since} can.)")
+            here = self._release.name
+            narrator.say(f"(A step is left out: it shows what QEMU has since {step.since}, and this is {here}.)")
             return
         self.scene.begin_step()
         if step.tell:
@@ -160,7 +161,7 @@ class Player:
         else:
             self._show_outcome(step)
         put_back()
-        narrator.say("The machine is put back to where it was before your command. The tour goes on with its own one.")
+        narrator.say("The machine is put back to where it was before your command. The tour now gives its own.")
 
     def _show_outcome(self, step: Step) -> None:
         """Let the reader see what has become of the machine, and what its jobs make of it."""

@@ -105,7 +105,7 @@ class Scene(View):
         """Step the machine until the job has copied so many cells, or is gone."""
         while (copied := self.copied(job)) is not None and copied < cells and self.machine.step():
             pass
-        done = "has ended" if copied is None else f"has copied {cells} cell{'s' * (cells > 1)}"
+        done = "has ended" if copied is None else f"has copied {copied} cell{'s' * (copied > 1)}"
         self.narrator.line("..", f"job {job} {done}")
         self._narrate_events()
 

@@ -214,6 +214,14 @@ def test_a_list_of_commands_is_played_one_by_one(play):
     assert play("# both\n" + json.dumps(commands, indent=1)) == (0, shown)
 
 
+def test_a_list_of_commands_of_which_one_is_none_is_refused(capsys, monkeypatch):
+    text = '[{"execute": "query-jobs"}, {"execut": "query-jobs"}]'
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert main(["play", "-"]) == 2
+    shown = 'qbitsim: <stdin>: number 2 of the list of commands is none: {"execut": "query-jobs"}\n'
+    assert capsys.readouterr() == ("", shown)
+
+
 def test_a_pasted_conversation_is_played_without_what_the_server_had_said(tmp_path, capsys):
     file = tmp_path / "f"
     file.write_text(
@@ -223,7 +231,7 @@ def test_a_pasted_conversation_is_played_without_what_the_server_had_said(tmp_pa
     assert main(["play", str(file)]) == 0
     assert capsys.readouterr() == (
         '{"return": []}\n' * 2,
-        f"qbitsim: {file}: left out is what a server has said: 1, 3, 4, 6\n",
+        f"qbitsim: {file}: what a server has said is left out: line 1, 3, 4, 6\n",
     )
 
 
@@ -282,5 +290,5 @@ sys.exit(main(["demo"]))
 def test_a_history_is_told_from_a_file_of_commands(play, capsys):
     assert play("query-status", "--history", "h.jsonl")[0] == 0
     assert main(["play", "h.jsonl"]) == 2
-    expected = "qbitsim: h.jsonl: this is a history, which is looked at: qbitsim report h.jsonl\n"
+    expected = "qbitsim: h.jsonl: this is a history, which is to be looked at: qbitsim report h.jsonl\n"
     assert capsys.readouterr() == ("", expected)

@@ -142,7 +142,7 @@ def test_writes_that_cannot_be_are_refused(machine):
         assert refused(machine, "guest-writes", drive="d", **given) == text
     text = "'data' is no base64: string argument should contain only ASCII characters"
     assert refused(machine, "write", drive="d", offset=0, data="YWJé") == text
-    text = "4096 bytes at 1044481 go beyond the end of 'd': 1048576"
+    text = "1044481+4096 goes beyond the end of 'd', which has 1048576 bytes"
     assert refused(machine, "write", drive="d", offset=1044481, length=4096) == text
     assert refused(machine, "read", drive="d", offset=1044481, length=4096) == text
     assert refused(machine, "discard", drive="d", offset=1044481, length=4096) == text
@@ -245,7 +245,7 @@ def test_a_status_that_a_job_has_for_less_than_a_step_is_told_from_one_that_it_n
         ("lift", {"id": "f"}, "nothing has the id 'f' (there are: none)"),
         ("release", {"id": "f"}, "nothing has the id 'f' (there are: none)"),
         ("write", {"drive": "x", "offset": 0, "length": 1}, "there is no drive 'x'"),
-        ("write", {"drive": "d", "offset": 1 << 20, "length": 1}, "1 bytes at 1048576 go beyond the end"),
+        ("write", {"drive": "d", "offset": 1 << 20, "length": 1}, "1048576+1 goes beyond the end"),
         ("write", {"drive": "d", "offset": 0}, "give either 'length' and perhaps 'pattern', or 'data'"),
         ("write", {"drive": "d", "offset": 0, "data": "?"}, "'data' is no base64"),
         ("write", {"drive": "d", "offset": 0, "length": 1, "pattern": 256}, "pattern 256 is no byte"),
@@ -258,7 +258,7 @@ def test_a_status_that_a_job_has_for_less_than_a_step_is_told_from_one_that_it_n
         (
             "discard",
             {"drive": "d", "offset": 0, "length": 1 << 40},
-            "1099511627776 bytes at 0 go beyond the end",
+            "0+1099511627776 goes beyond the end",
         ),
         ("create-image", {"file": "d.qcow2", "size": 1024}, "the file 'd.qcow2' exists already"),
         ("create-image", {"file": "t", "backing": "x"}, "there is no backing file 'x'"),

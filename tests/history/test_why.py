@@ -187,7 +187,7 @@ def test_a_bitmap_that_was_loaded_was_dirty_when_it_appeared() -> None:
     again.add_node({"driver": "qcow2", "node-name": "node0", "file": {"driver": "file", "filename": "drive0.qcow2"}})
     history.look()
     (cause,) = history.why("kept", 0).causes
-    assert (cause.kind, cause.text) == ("loaded", "it was dirty when it appeared: the machine was changed")
+    assert (cause.kind, cause.text) == ("loaded", "it was dirty when it appeared: there is now: bitmap kept")
 
 
 def test_what_is_undone_has_its_reasons_of_before() -> None:
@@ -284,7 +284,7 @@ def test_a_copy_that_is_no_good_is_told_from_one_that_is() -> None:
     assert str(history.why("b0", CELL)).splitlines()[-3:] == [
         "  clean before since moment 1, 0 s: block-dirty-bitmap-add node=node0 name=b0",
         "  no backup that was seen here has copied it and completed",
-        "  copied at moment 8, 0 s: backup monday (sync=incremental, to monday.img): cancelled",
+        "  copied at moment 11, 0 s: backup monday (sync=incremental, to monday.img): cancelled",
     ]
 
 

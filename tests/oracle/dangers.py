@@ -565,7 +565,7 @@ def danger(step: Step, answer: Records, machine: Machine) -> str | None:
     """
     message = step.get("qmp", step.get("second", {}))
     arguments = message.get("arguments", {})
-    if "the job that it belonged to has just ended" in json.dumps(answer):
+    if "is gone, with the job that has just ended" in json.dumps(answer):
         return "a node that goes with its job while a command waits for it"
     if machine.profile.name == "7.2" and _ends_a_stream_in_a_section(message, answer, machine):
         return "a backup or snapshot while a stream beside a throttle node is about to end"

@@ -340,7 +340,7 @@ def test_help_lists_the_commands_of_the_shell(shell, say):
         (":write drive0 0 1 300", "column 19: '300' is no byte"),
         (":write drive0 0 1 A", "column 19: 'A' is no byte"),
         (":write drive9 0 1", "GenericError: there is no drive 'drive9'"),
-        (":write drive0 16M 1", "GenericError: 1 bytes at 16777216 go beyond the end of 'drive0': 16777216"),
+        (":write drive0 16M 1", "GenericError: 16777216+1 goes beyond the end of 'drive0', which has 16777216 bytes"),
         (
             ":fault drive0:read",
             "'drive0:read': write WHERE:OPERATION:OFFSET+LENGTH:ERRNO[:once], such as drive1:read:0+64k:EIO:once",

@@ -178,7 +178,7 @@ def test_jobs_end_by_themselves_only_if_told_so(in_process, pacing):
         (
             ["--pacing", "realtime"],
             2,
-            "--pacing 'realtime': choose manual or immediate; for real time, serve and --connect",
+            "--pacing 'realtime': choose manual or immediate; for real time there is 'qbitsim serve'",
         ),
         (["--disk", "drive0"], 2, "--disk 'drive0': 'drive0.qcow2' needs a size, such as drive0=64M"),
     ],

@@ -99,7 +99,7 @@ def test_the_command_leaves_a_story_a_test_and_a_page(tmp_path: Path, capsys: py
     shown = capsys.readouterr().out
     assert shown.startswith(f"failure 1 (seed 0): LawBrokenError: {NOTHING_LEFT}: ")
     assert "\nstate = LitteringMachine()\n" in shown
-    assert "job states that never were: " in shown
+    assert "job states never seen: " in shown
     names = ["LitteringMachine-1.html", "LitteringMachine-1.txt", "test_littering_machine_1.py"]
     assert sorted(path.name for path in (tmp_path / "found").iterdir()) == names
     text = (tmp_path / "found" / names[2]).read_text()

@@ -368,7 +368,7 @@ def test_pause_and_go_set_the_pacing(live, page):
             "Guest write",
             "write",
             {"offset": "1G"},
-            "✖ 65536 bytes at 1073741824 go beyond the end of 'drive0'",
+            "✖ 1073741824+65536 goes beyond the end of 'drive0'",
         ),
         ("Guest write", "write", {"pattern": "256"}, "✖ pattern 256 is no byte"),
         ("Fault", "let it fail", {"where": ""}, "✖ where: there is none"),

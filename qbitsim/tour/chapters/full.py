@@ -44,7 +44,7 @@ CHAPTER = Chapter(
                     lambda scene: scene.job("drive0") is not None,
                 ),
                 Finding(
-                    "(JOB_STATUS_CHANGE events, which QEMU sends since 2.12, tell the stations of a job's life. The "
+                    "(JOB_STATUS_CHANGE events, which QEMU sends since 2.12, tell the stations of a job's life. A "
                     "short pause at its start is QEMU's own, while it puts things in order; a client need not mind.)",
                     lambda scene: (
                         [event["data"]["status"] for event in scene.events]
