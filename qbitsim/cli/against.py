@@ -9,6 +9,7 @@ import time
 from qbitsim.cli.serve import Address, parse_address
 from qbitsim.scenario.player import ScenarioError
 from qbitsim.scenario.replayer import Replayer, check, first_difference
+from qbitsim.serving.addresses import connect, connect_tcp
 from qbitsim.terminal.errors import FAILED, CliError
 from qbitsim.terminal.streams import show
 
@@ -27,10 +28,6 @@ def address_of(option: str, text: str) -> Address:
     return address
 
 
-CONNECT_PATIENCE = 10.0
-"""Seconds to wait for a host that does not answer."""
-
-
 class SocketChannel:
     """A connection to a QMP server.
 
@@ -40,14 +37,9 @@ class SocketChannel:
     def __init__(self, address: Address) -> None:
         if address.kind == "unix":
             self._socket = socket.socket(socket.AF_UNIX)
-            try:
-                self._socket.connect(address.place)
-            except OSError:
-                self._socket.close()
-                raise
+            connect(self._socket, address.place)
         else:
-            self._socket = socket.create_connection((address.place, address.port), CONNECT_PATIENCE)
-            self._socket.settimeout(None)
+            self._socket = connect_tcp(address.place, address.port)
 
     def send(self, data: bytes) -> None:
         """Send all of it."""

@@ -104,6 +104,8 @@ class Proxy:
                 listener = await asyncio.start_server(self._client, address.place, address.port)
                 remove = _nothing
                 where = f"tcp:{address.place}:{listener.sockets[0].getsockname()[1]}"
+        except UnicodeError:
+            raise CliError(f"--listen: {address.place}: Name or service not known") from None
         except OSError as error:
             raise CliError(f"--listen: {error.strerror or error}") from None
         print(f"qbitsim: recording on {where}", file=sys.stderr, flush=True)

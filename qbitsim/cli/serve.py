@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -22,6 +21,7 @@ from qbitsim.cli.images import ending, image_store
 from qbitsim.errors import QmpError
 from qbitsim.history.file import dumps
 from qbitsim.machine.talking import TalkingMachine
+from qbitsim.serving import process
 from qbitsim.serving.nbd_server import offer_disks
 from qbitsim.serving.pacing import ServedPacing, read_pacing
 from qbitsim.serving.server import Server
@@ -104,7 +104,9 @@ def run(arguments: argparse.Namespace) -> int:
         history = machine.watch("qbitsim serve") if arguments.web or arguments.history else None
         machine.journal = None  # the sessions of its clients write it
         with _opened(arguments.history) as file:
-            asyncio.run(_serve(machine, addresses, pacing, history, file, nbd=arguments.nbd))
+            serving = _serve(machine, addresses, pacing, history, file, nbd=arguments.nbd)
+            if not process.run(serving, machine.crash):
+                raise CliError("told to end in the middle of a long command: it has ended as if it was killed", FAILED)
     return 0
 
 
@@ -165,8 +167,7 @@ async def _serve(
     server = Server(machine, pacing=pacing, trim_events=True, journal=history)
     site = _site(server, machine, history, whole=file is not None) if _web(addresses) else None
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, _on_signal, machine, server)
+    process.when_told_to_end(lambda: loop.call_soon_threadsafe(_on_signal, machine, server))
     _attach_nbd(server, machine, nbd)
     lines = await _open(server, site, addresses)
     lines += [f"NBD ready on {address}" for address in server.nbd.addresses]
@@ -251,5 +252,8 @@ async def _listen(server: Server, site: Site | None, address: Address) -> str:
 
 def _on_signal(machine: Machine, server: Server) -> None:
     """End as QEMU does on a signal: clients hear SHUTDOWN, images are closed."""
-    machine.shut_down("host-signal")
-    server.stop()
+    try:
+        machine.close("host-signal")
+    finally:
+        process.end_is_near()
+        server.stop()

@@ -14,6 +14,7 @@ import stat
 
 from qbitsim.files.failures import NoRegularFileError, io_error
 from qbitsim.files.fdsets import PREFIX
+from qbitsim.files.names import host_name
 from qbitsim.files.permissions import NAMES
 from qbitsim.light_library import Struct
 
@@ -302,7 +303,7 @@ class HostFolder:
     def _stat(self, name: str) -> os.stat_result:
         if self.fdsets is not None and name.startswith(PREFIX):
             return self.fdsets.stat(name)
-        return os.stat(name, dir_fd=self.descriptor)
+        return os.stat(host_name(name), dir_fd=self.descriptor)
 
     def exists(self, name: str) -> bool:
         """Whether the name leads to something."""
@@ -321,7 +322,8 @@ class HostFolder:
 
     def names(self, directory: str) -> list[str]:
         """The names in a directory, sorted; OSError as opendir(3)."""
-        opened = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.descriptor)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        opened = os.open(host_name(directory) or ".", flags, dir_fd=self.descriptor)
         try:
             return sorted(os.listdir(opened))
         finally:
@@ -329,15 +331,15 @@ class HostFolder:
 
     def mkdir(self, name: str) -> None:
         """Make a directory; OSError as mkdir(2)."""
-        os.mkdir(name, dir_fd=self.descriptor)
+        os.mkdir(host_name(name), dir_fd=self.descriptor)
 
     def remove(self, name: str) -> None:
         """Remove a file; OSError as unlink(2)."""
-        os.unlink(name, dir_fd=self.descriptor)
+        os.unlink(host_name(name), dir_fd=self.descriptor)
 
     def rename(self, old: str, new: str) -> None:
         """Rename a file; OSError as rename(2)."""
-        os.rename(old, new, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+        os.rename(host_name(old), host_name(new), src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
 
     def copy(self, old: str, new: str) -> None:
         """Copy a file with its holes; OSError."""
@@ -363,7 +365,7 @@ def _open(path: str, folder: int | None, *, writable: bool, create: bool) -> int
     flags = (os.O_RDWR if writable or create else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK
     if create:
         flags |= os.O_CREAT
-    descriptor = os.open(path, flags, 0o644, dir_fd=folder)
+    descriptor = os.open(host_name(path), flags, 0o644, dir_fd=folder)
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)

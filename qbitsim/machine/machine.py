@@ -245,10 +245,13 @@ class Machine:
 
     __hash__ = None  # type: ignore[assignment] # what changes has no place in a set
 
-    def close(self) -> None:
-        """End as on ``quit``; if a stalled request does not let it end, as ``kill -9`` does. Once is enough."""
+    def close(self, reason: str = "host-qmp-quit") -> None:
+        """End as on ``quit``; if a stalled request does not let it end, as ``kill -9`` does. Once is enough.
+
+        :param reason: as :meth:`shut_down` has it.
+        """
         try:
-            self.shut_down()
+            self.shut_down(reason)
         except StalledError:
             self.crash()
 

@@ -7,7 +7,10 @@ import socket
 from typing import TYPE_CHECKING, BinaryIO
 
 from qbitsim.errors import QmpError
+from qbitsim.files.names import host_name
 from qbitsim.records import record
+from qbitsim.serving.addresses import connect as connect_socket
+from qbitsim.serving.addresses import connect_tcp, path_bytes
 from qbitsim.serving.sockets import DescriptorSocket, bind_inet_address, remove_if_ours
 
 if TYPE_CHECKING:
@@ -186,9 +189,9 @@ def connect(chardev: Chardev) -> DescriptorSocket:
     try:
         if chardev.path:
             sock = socket.socket(socket.AF_UNIX)
-            sock.connect(("\0" if chardev.abstract else "") + chardev.path)
+            connect_socket(sock, (b"\0" if chardev.abstract else b"") + path_bytes(chardev.path))
         else:
-            sock = socket.create_connection((chardev.host or None, chardev.port))
+            sock = connect_tcp(chardev.host or "", chardev.port)
     except socket.gaierror as error:
         raise _unresolved(chardev, error) from None
     except OSError as error:
@@ -205,7 +208,7 @@ def own_descriptors(sock: socket.socket) -> DescriptorSocket:
 def _open_file(chardev: Chardev) -> BinaryIO:
     flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if chardev.append else os.O_TRUNC)
     try:
-        return os.fdopen(os.open(chardev.path, flags, 0o666), "wb", buffering=0)
+        return os.fdopen(os.open(host_name(chardev.path), flags, 0o666), "wb", buffering=0)
     except OSError as error:
         raise QmpError(f"Could not open '{chardev.path}': {error.strerror}") from None
 
@@ -215,8 +218,9 @@ def _bind_unix(path: str, *, abstract: bool) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX)
     try:
         if abstract:
-            sock.bind(f"\0{path}")
+            sock.bind(b"\0" + path_bytes(path))
             return sock
+        path = host_name(path)
         if os.path.lexists(path):
             os.unlink(path)
         sock.bind(path)

@@ -48,9 +48,10 @@ class MigrationProgram:
 
         :raises OSError: it reads no more, or not now.
         """
-        rest = memoryview(data)
+        rest, room = memoryview(data), select.poll()
+        room.register(self._input, select.POLLOUT)
         while rest:
-            if not select.select((), (self._input,), (), _PATIENCE)[1]:
+            if not room.poll(_PATIENCE * 1000):
                 raise TimeoutError
             rest = rest[os.write(self._input.fileno(), rest) :]
 

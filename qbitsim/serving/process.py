@@ -19,13 +19,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+GRACE = 1.5
+"""Seconds for which a process that was told to end may go on with what it is at."""
 _STDERR = 2
 _LOCK = struct.Struct("hhqqi4x")  # struct flock with 64-bit offsets
 
 
-def run(program: Coroutine[None, None, None]) -> None:
-    """Run what serves to its end."""
-    asyncio.run(program)
+class OverdueError(KeyboardInterrupt):
+    """The process was told to end, and for :data:`GRACE` seconds it was at something else, which is left undone.
+
+    (Whatever else is no KeyboardInterrupt is kept from ending by the loop of asyncio.)
+    """
+
+
+def run(program: Coroutine[None, None, None], leave: Callable[[], object] = lambda: None) -> bool:
+    """Run what serves to its end; whether it came to it by itself.
+
+    :param leave: is called if it was cut off, to leave everything as ``kill -9`` would.
+    """
+    try:
+        asyncio.run(program)
+    except OverdueError:
+        end_is_near()
+        leave()
+        return False
+    return True
 
 
 def seconds() -> int:
@@ -38,8 +56,40 @@ def hold_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
 
 
+def end_is_near() -> None:
+    """What was at work when the process was told to end is done: it will end soon by itself."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def when_told_to_end(act: Callable[[], object]) -> None:
+    """Call *act* in this thread, between any two steps of it, at each signal that ends the process.
+
+    Unless :func:`end_is_near` is called within :data:`GRACE` seconds, :class:`OverdueError` is raised in this thread.
+    """
+
+    def note(_number: int, _frame: object) -> None:
+        _begin_grace()
+        act()
+
+    signal.signal(signal.SIGALRM, _give_up)
+    for number in _ENDING:
+        signal.signal(number, note)
+
+
+def _begin_grace() -> None:
+    signal.setitimer(signal.ITIMER_REAL, GRACE, GRACE)
+
+
+def _give_up(_number: int, _frame: object) -> None:
+    raise OverdueError
+
+
 def on_ending_signal(act: Callable[[str], object]) -> None:
-    """Call *act*, in a thread of its own, with QEMU's words for the first signal that ends the process."""
+    """Call *act*, in a thread of its own, with QEMU's words for the first signal that ends the process.
+
+    As with :func:`when_told_to_end`, somebody has to say in time that the end is near.
+    """
+    signal.signal(signal.SIGALRM, _give_up)
     threading.Thread(target=_wait_for_signal, args=(act,), daemon=True).start()
 
 
@@ -55,6 +105,7 @@ def idle_threads(count: int) -> list[int]:
 
 def _wait_for_signal(act: Callable[[str], object]) -> None:
     found = signal.sigwaitinfo(_ENDING)
+    _begin_grace()
     sender = f" from pid {found.si_pid} ({_program_of(found.si_pid)})" if found.si_pid else ""
     act(f"terminating on signal {found.si_signo}{sender}")
 

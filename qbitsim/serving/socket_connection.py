@@ -12,6 +12,8 @@ import socket
 
 from qbitsim.errnos import errno_of
 from qbitsim.files.network import Address, InetAddress, UnixAddress, failed
+from qbitsim.serving.addresses import connect as connect_socket
+from qbitsim.serving.addresses import connect_tcp, path_bytes
 
 SILENCE = 30.0
 """Seconds after which a server that says nothing has gone."""
@@ -32,7 +34,9 @@ class SocketConnection:
         """Whether nothing says that the server has hung up."""
         if self._socket.fileno() < 0:
             return False
-        if not select.select([self._socket], [], [], 0)[0]:
+        looking = select.poll()  # select() knows descriptors up to 1023 only
+        looking.register(self._socket, select.POLLIN)
+        if not looking.poll(0):
             return True
         try:
             return self._socket.recv(1, socket.MSG_PEEK) != b""
@@ -62,16 +66,17 @@ def connect(address: Address) -> SocketConnection:
 
 def _unix(address: UnixAddress) -> socket.socket:
     """A socket that is connected to a path, or an abstract name (unix_connect_saddr, util/qemu-sockets.c, 10.0)."""
-    name = b"\0" + address.path.encode() if address.abstract else address.path.encode()
+    name = path_bytes(address.path)
+    if address.abstract:
+        name = b"\0" + name
     if len(name) > _LONGEST_PATH:
         raise OSError(errno.ENAMETOOLONG, f"UNIX socket path '{address.path}' is too long")
     if address.abstract and not address.tight:
         name = name.ljust(_LONGEST_PATH, b"\0")
     found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        found.connect(name or b"\0")
+        connect_socket(found, name or b"\0")
     except OSError as error:
-        found.close()
         raise failed(address, errno_of(error)) from None
     return found
 
@@ -82,18 +87,10 @@ def _tcp(address: InetAddress) -> socket.socket:
         what = "Name or service not known"
         raise OSError(errno.EINVAL, f"address resolution failed for {address}: {what}")
     try:
-        places = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        found = connect_tcp(address.host, address.port)
     except socket.gaierror as error:
         raise OSError(errno.EINVAL, f"address resolution failed for {address}: {error.strerror}") from None
-    last = errno.ECONNREFUSED
-    for family, kind, protocol, _, place in places:
-        found = socket.socket(family, kind, protocol)
-        try:
-            found.connect(place)
-        except OSError as error:
-            found.close()
-            last = error.errno or last
-        else:
-            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return found
-    raise failed(address, last)
+    except OSError as error:
+        raise failed(address, errno_of(error)) from None
+    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return found

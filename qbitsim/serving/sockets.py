@@ -22,6 +22,8 @@ from typing import Any
 from qbitsim.errnos import errno_of
 from qbitsim.errors import QmpError
 from qbitsim.files.fdsets import MonitorDescriptors
+from qbitsim.files.names import host_name
+from qbitsim.serving.addresses import addresses_of, connect, connect_tcp, path_bytes
 
 NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Why a client cannot be accepted that could be when others have left."""
@@ -73,7 +75,7 @@ def bind_unix_address(path: str, *, abstract: bool, tight: bool) -> socket.socke
     :param tight: the abstract name is not filled up with zero bytes.
     :raises QmpError: it cannot be had (unix_listen_saddr, util/qemu-sockets.c, QEMU 10.0).
     """
-    if len(os.fsencode(path)) + abstract > _LONGEST_PATH:
+    if len(path_bytes(path)) + abstract > _LONGEST_PATH:
         raise QmpError(f"UNIX socket path '{path}' is too long")
     try:
         return _bind_abstract(path, tight=tight) if abstract else bind_unix(path)
@@ -83,7 +85,7 @@ def bind_unix_address(path: str, *, abstract: bool, tight: bool) -> socket.socke
 
 
 def _bind_abstract(path: str, *, tight: bool) -> socket.socket:
-    name = b"\0" + os.fsencode(path)
+    name = b"\0" + path_bytes(path)
     found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         found.bind(name if tight else name.ljust(_ABSTRACT_NAME + 1, b"\0"))
@@ -115,12 +117,12 @@ def bind_inet_address(
     flags = socket.AI_PASSIVE | (socket.AI_NUMERICHOST | socket.AI_NUMERICSERV if numeric else 0)
     family = _family(ipv4=ipv4, ipv6=ipv6)
     try:
-        found = socket.getaddrinfo(host or None, port or None, family, socket.SOCK_STREAM, flags=flags)
+        found = addresses_of(host or None, port or None, family, flags=flags)
     except socket.gaierror as error:
         raise QmpError(f"address resolution failed for {host}:{port}: {error.strerror}") from None
     bound: list[socket.socket] = []
     refusals: list[QmpError] = []
-    for place in dict.fromkeys(found):
+    for place in found:
         first = int(place[4][1]) or (int(bound[0].getsockname()[1]) if bound else 0)
         try:
             bound.append(_bind_in_range(place, range(first, (first if to is None else to) + 1)))
@@ -216,9 +218,9 @@ def connected(path: str | None, host: str, port: str) -> socket.socket:
     where = path if path is not None else f"{host}:{port}"
     try:
         if path is None:
-            return socket.create_connection((host, port))
+            return connect_tcp(host, port)
         found = socket.socket(socket.AF_UNIX)
-        found.connect(path)
+        connect(found, path_bytes(path))
     except socket.gaierror as error:
         raise QmpError(f"address resolution failed for {where}: {error.strerror}") from None
     except OSError as error:
@@ -234,6 +236,7 @@ def bind_unix(path: str) -> socket.socket:
 
     :raises OSError: the path cannot be made, is not a socket, or a live server answers there.
     """
+    path = host_name(path)
     with _locked(os.path.dirname(path) or "."):
         _remove_dead(path)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -268,7 +271,9 @@ def bind_tcp(host: str, port: int) -> list[socket.socket]:
     """
     bound: list[socket.socket] = []
     try:
-        for place in _addresses(host, port):
+        if not 0 <= port < 1 << 16:
+            raise OSError(errno.EINVAL, "there is no such port")
+        for place in addresses_of(host, port, flags=socket.AI_PASSIVE):
             bound.append(_bind(place, port or (int(bound[0].getsockname()[1]) if bound else 0)))
     except OSError as error:
         for sock in bound:
@@ -277,13 +282,9 @@ def bind_tcp(host: str, port: int) -> list[socket.socket]:
     return bound
 
 
-def _addresses(host: str, port: int) -> list[Any]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return list(dict.fromkeys(found))
-
-
 def remove_if_ours(path: str) -> Callable[[], None]:
     """A function that removes the socket which is at `path` now, unless another took its place."""
+    path = host_name(path)
     ours = _identity(path)
 
     def remove() -> None:

@@ -74,7 +74,7 @@ class ComingLines:
     def __next__(self) -> str:
         looked = 0
         while (end := self._data.find(b"\n", looked) + 1) == 0 and not self._over:
-            if not (self.waits or select.select([self._descriptor], [], [], 0)[0]):
+            if not (self.waits or self._has_come()):
                 raise StopIteration
             looked = len(self._data)
             chunk = os.read(self._descriptor, 1 << 16)
@@ -85,6 +85,11 @@ class ComingLines:
             raise StopIteration
         del self._data[: len(line)]
         return line.decode("utf-8", "surrogateescape")
+
+    def _has_come(self) -> bool:
+        looking = select.poll()
+        looking.register(self._descriptor, select.POLLIN)
+        return bool(looking.poll(0))
 
 
 def read(name: str) -> bytes:

@@ -55,8 +55,8 @@ class Running:
             startup = Startup(plan, machine, machine_type, self._print, self._complain)
             startup.run()
             with process.raw_terminal():
-                process.run(self._serve(machine, startup, background))
-            return self._end_of_migration(machine)
+                in_time = process.run(self._serve(machine, startup, background), machine.crash)
+            return self._end_of_migration(machine) if in_time else 1
         finally:
             if pid_file is not None:
                 pid_file.remove()
@@ -101,8 +101,11 @@ class Running:
         def end(words: str) -> None:
             if startup.qtest is None:  # qemu_kill_report (system/runstate.c, QEMU 10.0)
                 self._complain(line(words))
-            machine.shut_down("host-signal")
-            server.stop()
+            try:
+                machine.close("host-signal")
+            finally:
+                process.end_is_near()
+                server.stop()
 
         process.on_ending_signal(lambda words: server.call_soon(partial(end, words)))
         for monitor in startup.monitors:

@@ -23,7 +23,7 @@ def main(argv: list[str], profile: Profile) -> int:
     :param argv: without the name of the program.
     """
     try:
-        _Daemon(profile).run(argv)
+        return _Daemon(profile).run(argv)
     except EndError:
         return 0
     except StartError as error:
@@ -32,7 +32,6 @@ def main(argv: list[str], profile: Profile) -> int:
         return error.status
     finally:
         sys.stdout.flush()
-    return 0
 
 
 def _complain(text: str) -> None:
@@ -53,8 +52,8 @@ class _Daemon:
         self._pid_path: str | None = None
         self._rest: list[Given] = []
 
-    def run(self, argv: list[str]) -> None:
-        """Run to the end.
+    def run(self, argv: list[str]) -> int:
+        """Run to the end, and return the exit status.
 
         :raises StartError: something is refused.
         :raises EndError: help was asked for.
@@ -64,7 +63,8 @@ class _Daemon:
         from qbitsim.serving import process  # noqa: PLC0415 - not for those who ask for help
 
         background = process.Background() if self._daemonize else None
-        process.run(self._serve(background))
+        machine = self._machine(process.seconds())
+        return 0 if process.run(self._serve(machine, background), machine.crash) else 1
 
     def _read(self, given: Given) -> None:
         match given.name:
@@ -81,13 +81,12 @@ class _Daemon:
             case _:
                 self._rest.append(given)
 
-    async def _serve(self, background: Background | None) -> None:
+    async def _serve(self, machine: StorageDaemon, background: Background | None) -> None:
         """Obey the options and serve until the end; the pid file says that all is ready (main())."""
         from qbitsim.programs.storage_daemon.startup import Startup  # noqa: PLC0415 - not for those who ask for help
         from qbitsim.serving import process  # noqa: PLC0415 - likewise
         from qbitsim.serving.server import Server  # noqa: PLC0415 - likewise
 
-        machine = self._machine(process.seconds())
         server = Server(machine, trim_events=True)
         server.nbd.attach()
         startup = Startup(machine, sys.stdout.write, _complain, in_background=background is not None)
@@ -97,8 +96,11 @@ class _Daemon:
         pid_file = self._pid_file()
 
         def end(_words: str) -> None:
-            machine.shut_down()
-            server.stop()
+            try:
+                machine.close()
+            finally:
+                process.end_is_near()
+                server.stop()
 
         try:
             process.on_ending_signal(lambda words: server.call_soon(lambda: end(words)))
