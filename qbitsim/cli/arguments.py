@@ -13,6 +13,7 @@ from qbitsim.machine.machine import Machine
 from qbitsim.profiles import DEFAULT_PROFILE, PROFILES
 from qbitsim.terminal.errors import CliError
 from qbitsim.terminal.options import FAIL_HELP, FAULTS_HELP, SETTINGS
+from qbitsim.terminal.streams import show
 
 _MAIN = """\
 An emulator of QEMU's dirty bitmaps, backup jobs and transactions.
@@ -185,7 +186,7 @@ class _Version(argparse.Action):
     """Print the version, which is looked up only then."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        print(f"qbitsim {qbitsim.__version__}")
+        show(f"qbitsim {qbitsim.__version__}")
         parser.exit()
 
 

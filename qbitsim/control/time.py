@@ -195,13 +195,16 @@ def set_pacing(context: Context, args: XQbitsimSetPacing) -> None:
 
 @command(f"{PREFIX}set-order", XQbitsimSetOrder, control=True)
 def set_order(context: Context, args: XQbitsimSetOrder) -> None:
-    """Choose who comes next among what is due: at random from a seed, or as it was recorded."""
+    """Choose who comes next among what is due: at random from a seed, or as it was recorded.
+
+    Where the choices end, or one does not fit, it goes on first in, first out.
+    """
     from qbitsim.engine.policies import Replay, Seeded  # noqa: PLC0415 - costly to import
 
     if args.seed is not None and args.choices is not None:
         raise QmpError("give 'seed' or 'choices', not both")
     if args.choices is not None:
-        context.machine.scheduler.policy = Replay(args.choices)
+        context.machine.scheduler.policy = Replay(args.choices, then_first=True)
     elif args.seed is not None:
         context.machine.scheduler.policy = Seeded(args.seed)
     else:

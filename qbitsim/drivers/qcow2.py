@@ -54,6 +54,10 @@ COMPRESSING = 8
 _SIZES = ("cache-size", "l2-cache-size", "l2-cache-entry-size", "refcount-cache-size")
 
 
+_MOST_TAKEN = 1 << 20
+"""Clusters that are taken over one by one; more of them are mostly holes, which requests for ranges make quickly."""
+
+
 @driver(
     "qcow2",
     options=BlockdevOptionsQcow2,
@@ -367,7 +371,7 @@ class Qcow2Node(DriverNode):
     def take_clusters(self, source: Node, chosen: Bits, cluster_size: int) -> bool:
         """Let the image take them, if nobody watches; the slices of the L2 tables are in memory then."""
         image = source.plain_image
-        if image is None or self.plain_image is None or self.bitmaps:
+        if image is None or self.plain_image is None or self.bitmaps or chosen.count > _MOST_TAKEN:
             return False
         if not self.image.can_share_clusters(image, cluster_size):
             return False

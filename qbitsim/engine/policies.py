@@ -66,7 +66,8 @@ class Replay(Recorded):
     """An order that was recorded.
 
     :param choices: what :attr:`Recorded.choices` held.
-    :param then_first: after its end go on first in, first out, instead of raising :class:`ReplayError`.
+    :param then_first: after its end, or from a choice that does not fit, go on first in, first out, instead of raising
+        :class:`ReplayError`.
     """
 
     def __init__(self, choices: Iterable[int], *, then_first: bool = False) -> None:
@@ -81,7 +82,9 @@ class Replay(Recorded):
         """
         place = len(self.choices)
         if place < len(self._given):
-            return self._given[place]
+            if not self._then_first or 0 <= self._given[place] < len(ready):
+                return self._given[place]
+            del self._given[place:]
         if self._then_first:
             return 0
         raise ReplayError(

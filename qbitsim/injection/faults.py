@@ -17,7 +17,7 @@ from qbitsim.errnos import Errno, errno_number
 from qbitsim.errors import QmpError
 from qbitsim.files.faults import Delay, Fault, Rule, Stall
 from qbitsim.injection.declaration import Kind, Ranges, fault, kinds_of
-from qbitsim.injection.guest import MOST_WRITES, GuestActivity, GuestMachine, spread
+from qbitsim.injection.guest import LONGEST_WRITE, MOST_WRITES, GuestActivity, GuestMachine, spread
 from qbitsim.injection.refusal import Refusal
 from qbitsim.jobs.foreign import ForeignJob, ForeignKind, foreign_job
 from qbitsim.nearest import nearest
@@ -441,6 +441,8 @@ class FaultInjection:
                 raise ValueError(f"count: {count} writes are none of 1 to {MOST_WRITES}")
             writes = spread(found.size, count, parse_size(length, "length"), seed)
         for offset, size in writes:
+            if size > LONGEST_WRITE:
+                raise ValueError(f"a write of {size} bytes: at once a guest writes up to {LONGEST_WRITE}")
             if offset < 0 or size < 1 or offset + size > found.size:
                 raise ValueError(f"a write of {size} bytes at {offset} is outside of {drive!r}")
         return GuestActivity(self._machine, drive, writes, nanoseconds(every, "every"))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from qbitsim.block.graph import Graph
     from qbitsim.engine.scheduler import Scheduler, Task
 
+LONGEST_WRITE = 1 << 26
+"""Bytes."""
 MOST_WRITES = 100_000
 """That may be drawn at once; they are kept until they are made."""
 

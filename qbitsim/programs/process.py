@@ -7,6 +7,7 @@ import sys
 import time
 from _signal import SIG_DFL, SIGINT, SIGPIPE, signal  # type: ignore[import-not-found] # signal itself declares enums
 
+from qbitsim.light_library import suppress
 from qbitsim.standard_streams import STDOUT, StandardStreams
 
 TYPE_CHECKING = False
@@ -31,6 +32,20 @@ def _write(descriptor: int, text: str) -> None:
             data = data[os.write(descriptor, data) :]
         except OSError:
             return
+
+
+def write_output(text: str) -> None:
+    """Write on standard output, which may be closed, or full: it is lost then, without a word."""
+    if sys.stdout is not None:
+        with suppress(OSError):
+            sys.stdout.write(text)
+
+
+def flush_output() -> None:
+    """As :func:`write_output`, what was kept until now."""
+    if sys.stdout is not None:
+        with suppress(OSError):
+            sys.stdout.flush()
 
 
 def save(store: HostImageStore, program: str, streams: StandardStreams) -> None:

@@ -11,7 +11,6 @@ A pacing does its work in slices, so that nothing holds up the event loop for lo
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from typing import Literal, Protocol, TypeAlias, get_args
@@ -134,6 +133,10 @@ def _step(machine: PacedMachine, until: float, wall: Callable[[], float]) -> boo
     return False
 
 
+SLOWEST, FASTEST = 1e-6, 1e6
+"""Seconds of virtual time in one of the wall's."""
+
+
 def check_pacing(pacing: str | float) -> tuple[PacingName, float]:
     """The name of a pacing and its factor, which has a meaning only in realtime.
 
@@ -146,8 +149,9 @@ def check_pacing(pacing: str | float) -> tuple[PacingName, float]:
             return known, 1.0
     if name == "realtime" and re.fullmatch(r"\d+(\.\d+)?([eE][+-]?\d+)?|\.\d+", rest):
         factor = float(rest)
-        if 0 < factor < math.inf:
-            return "realtime", factor
+        if not SLOWEST <= factor <= FASTEST:
+            raise ValueError(f"pacing {pacing!r}: a factor is from {SLOWEST:g} to {FASTEST:g}")
+        return "realtime", factor
     raise ValueError(f"unknown pacing {pacing!r}: choose manual, immediate, realtime or realtime:FACTOR")
 
 

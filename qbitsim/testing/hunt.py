@@ -157,7 +157,7 @@ def machine_at(place: str) -> type[BackupClientMachine]:
     :raises ValueError: there is no such class in it.
     """
     module, _, name = place.partition(":")
-    if not name:
+    if not name or not all(part.isidentifier() for part in module.split(".")):
         raise ValueError(f"expected module:Class, not {place!r}")
     found: Any = import_module(module)
     for part in name.split("."):

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from qbitsim.programs.complaints import EndError, StartError
-from qbitsim.programs.process import timestamp
+from qbitsim.programs.process import flush_output, timestamp, write_output
 from qbitsim.programs.qemu_system.command_line import line, read_words
 from qbitsim.programs.qemu_system.plan import Plan
 from qbitsim.programs.table import load
@@ -26,12 +26,12 @@ def main(argv: list[str], profile: Profile) -> int:
     except EndError:
         return 0
     except StartError as error:
-        sys.stdout.flush()
+        flush_output()
         if error.text:
             program.complain(line(error.text, error.words))
         return error.status
     finally:
-        sys.stdout.flush()
+        flush_output()
 
 
 class _Program:
@@ -46,7 +46,7 @@ class _Program:
 
     def print(self, text: str) -> None:
         """Write on standard output."""
-        sys.stdout.write(text)
+        write_output(text)
 
     def run(self, argv: list[str]) -> int:
         given = read_words(argv, self._profile)

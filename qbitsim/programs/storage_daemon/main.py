@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from qbitsim.errors import QmpError
 from qbitsim.programs.complaints import EndError, StartError
+from qbitsim.programs.process import flush_output, write_output
 from qbitsim.programs.storage_daemon.command_line import LONG, PROGRAM, line, read_words
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def main(argv: list[str], profile: Profile) -> int:
             _complain(line(error.text, error.words))
         return error.status
     finally:
-        sys.stdout.flush()
+        flush_output()
 
 
 def _complain(text: str) -> None:
@@ -69,10 +70,10 @@ class _Daemon:
     def _read(self, given: Given) -> None:
         match given.name:
             case "help":
-                sys.stdout.write(_usage())
+                write_output(_usage())
                 raise EndError
             case "version":
-                sys.stdout.write(f"{PROGRAM} version {self._profile.full_version}{self._profile.copyright}")
+                write_output(f"{PROGRAM} version {self._profile.full_version}{self._profile.copyright}")
                 raise EndError
             case "daemonize":
                 self._daemonize = True
@@ -89,7 +90,7 @@ class _Daemon:
 
         server = Server(machine, trim_events=True)
         server.nbd.attach()
-        startup = Startup(machine, sys.stdout.write, _complain, in_background=background is not None)
+        startup = Startup(machine, write_output, _complain, in_background=background is not None)
         for given in self._rest:
             startup.obey(given)
         process.hold_signals()
