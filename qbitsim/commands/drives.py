@@ -84,7 +84,8 @@ def _medium(machine: MachineLike, filename: str | None, options: Options, common
     opener = Opener(machine.graph, machine.profile)
     options, probed = opener.complete(options, filename)
     opener.checked({name: options[name] for name in options if name != "copy-on-read"})
-    check_detect_zeroes(options)
+    # Whether discards are passed on is asked of nodes only (extract_common_blockdev_options, blockdev.c, QEMU 10.0).
+    check_detect_zeroes({**options, "discard": "unmap"})
     options.setdefault("auto-read-only", True)
     copy_on_read = options.pop("copy-on-read", False)
     detect_zeroes = options.pop("detect-zeroes", "off")

@@ -53,12 +53,12 @@ class PersistentBitmaps:
                 continue  # it was not stored because it was to migrate, and is here still
             bitmap = self._node.create_bitmap(stored.name, stored.granularity)
             bitmap.persistent = True
+            bitmap.readonly = self._node.read_only
             if stored.in_use:
                 bitmap.inconsistent = bitmap.disabled = True
                 continue
             bitmap.bits = stored.bits.copy()
             bitmap.disabled = not stored.auto
-            bitmap.readonly = self._node.read_only
             stored.in_use = taken_up = not self._node.read_only
         self._update_directory("Can't", changed=taken_up)
 

@@ -144,6 +144,8 @@ class QuorumNode(DriverNode, OwnLengthNode):
         """Give one up, if enough are left for a vote (quorum_del_child)."""
         if len(self.children) <= self.threshold:
             raise QmpError(f"The number of children cannot be lower than the vote threshold {self.threshold}")
+        if child.name == f"children.{self.next_child - 1}":
+            self.next_child -= 1  # its number is the next one's
         self.graph.detach(child)
 
     def child_permissions(self, child: Child, perm: int, shared: int) -> tuple[int, int]:

@@ -545,8 +545,8 @@ class Machine:
     def cont(self) -> None:
         """Let the guest run; requests that stopped it are made again.
 
-        Only drives with an id forget that one failed (qmp_cont, monitor/qmp-cmds.c, QEMU 10.0). A guest that is still
-        to come runs as soon as it is there.
+        Drives with an id, and jobs, which stay paused, forget that one failed (qmp_cont, monitor/qmp-cmds.c, QEMU 10.0).
+        A guest that is still to come runs as soon as it is there.
 
         :raises QmpError: another process has the images that this one gave away, or is about to.
         """
@@ -561,6 +561,8 @@ class Machine:
         for drive in drives:
             if drive.id:
                 drive.io_status = "ok"
+        for job in self.jobs.jobs:
+            job.io_status = "ok"
         if not self.running:
             self.run_state = "running"
             self.emit("RESUME")

@@ -358,6 +358,8 @@ class HostQcow2Image(Qcow2Image):
                     self.content.cut_off(start // unit, stop // unit)
 
     def _store_preallocated(self, offset: int, stop: int, part: Part, preallocation: Preallocation) -> None:
+        if self.data_file is not None:
+            preallocation = "metadata"  # the data file has got its bytes already
         for place, length in self.content.take_places(offset // self.cluster_size, stop):
             if preallocation == "falloc":
                 with step("Failed to resize underlying file"), step("Could not preallocate new data"):
