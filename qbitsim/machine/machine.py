@@ -545,7 +545,7 @@ class Machine:
     def cont(self) -> None:
         """Let the guest run; requests that stopped it are made again.
 
-        Drives with an id, and jobs, which stay paused, forget that one failed (qmp_cont, monitor/qmp-cmds.c, QEMU 10.0).
+        Drives with an id, and jobs, which stay paused, forget that one failed (qmp_cont, monitor/qmp-cmds.c, 10.0).
         A guest that is still to come runs as soon as it is there.
 
         :raises QmpError: another process has the images that this one gave away, or is about to.

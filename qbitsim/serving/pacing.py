@@ -149,9 +149,10 @@ def check_pacing(pacing: str | float) -> tuple[PacingName, float]:
             return known, 1.0
     if name == "realtime" and re.fullmatch(r"\d+(\.\d+)?([eE][+-]?\d+)?|\.\d+", rest):
         factor = float(rest)
-        if not SLOWEST <= factor <= FASTEST:
+        if factor and not SLOWEST <= factor <= FASTEST:
             raise ValueError(f"pacing {pacing!r}: a factor is from {SLOWEST:g} to {FASTEST:g}")
-        return "realtime", factor
+        if factor:
+            return "realtime", factor
     raise ValueError(f"unknown pacing {pacing!r}: choose manual, immediate, realtime or realtime:FACTOR")
 
 

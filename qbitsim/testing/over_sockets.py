@@ -36,6 +36,7 @@ from qbitsim.testing.clients import BackupClient, Chain, Conversation, Execute, 
 if TYPE_CHECKING:
     import subprocess
 
+    from qbitsim.engine.events import EventLog
     from qbitsim.jsontypes import Json, JsonValue
     from qbitsim.machine.machine import Machine
 
@@ -76,13 +77,16 @@ class Running(Protocol):
 
 
 class _Connection:
-    """One client that has connected."""
+    """One client that has connected.
+
+    :ivar told: the cursor behind the last event that it was told; None before the negotiation.
+    """
 
     def __init__(self, connection: socket.socket, machine: Machine) -> None:
         connection.setblocking(False)  # noqa: FBT003 - the standard library's signature
         self.socket = connection
         self.stream = JsonStream()
-        self.listens = False
+        self.told: int | None = None
         self.ended = False
         self.send(machine.greeting())
 
@@ -90,6 +94,13 @@ class _Connection:
         """Send a message; a client that has gone does not hear it."""
         with contextlib.suppress(OSError):
             self.socket.sendall(json.dumps(message).encode() + b"\r\n")
+
+    def tell(self, events: EventLog) -> None:
+        """Send the events that it has not been told."""
+        if self.told is not None:
+            for event in events.read(self.told):
+                self.send(event)
+            self.told = events.end
 
     def requests(self) -> list[JsonValue | QmpError]:
         """What was said since the last time."""
@@ -165,7 +176,7 @@ class OverSocket:
                     continue
                 if event is not None:
                     quiet = 0
-                    self._tell(event)
+                    self._tell()
             running.result()
         finally:
             if not running.over:
@@ -194,7 +205,7 @@ class OverSocket:
             return
         reply: Json = {}
         if request["execute"] == _GREETED:
-            connection.listens = True
+            connection.told = self._machine.events.end
             reply["return"] = {}
         else:
             try:
@@ -206,12 +217,12 @@ class OverSocket:
                 return
         if "id" in request:
             reply["id"] = request["id"]
+        self._tell()  # what came before the reply is before it on the wire
         connection.send(reply)
 
-    def _tell(self, event: object) -> None:
+    def _tell(self) -> None:
         for each in self._connections:
-            if each.listens:
-                each.send(event)
+            each.tell(self._machine.events)
 
     def _hang_up(self) -> None:
         for each in self._connections:

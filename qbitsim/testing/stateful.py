@@ -22,6 +22,7 @@ them; what is likely is said in :mod:`qbitsim.testing.weights`. Rules of a subcl
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -139,9 +140,10 @@ class BackupClientMachine(Surroundings):
         self.witnessed(lambda: self.witness.check(self._client.chains()))
 
     def teardown(self) -> None:
-        """Let everything come to its end, and look once more."""
+        """Let everything come to its end, and look once more; not if the run is cut off, by Hypothesis or by Ctrl-C."""
+        cut_off = isinstance(sys.exception(), BaseException) and not isinstance(sys.exception(), Exception)
         try:
-            if not self.over:
+            if not (self.over or cut_off):
                 self._to_the_end()
                 if self._tables is not None:
                     target(variety(name for name, _ in self.moves))

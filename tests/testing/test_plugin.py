@@ -7,10 +7,11 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
-import qbitsim.drivers
+import qbitsim
 from qbitsim.profiles import PROFILES
 
 pytest_plugins = ["pytester"]
@@ -35,10 +36,12 @@ ASK = """
 
 
 @pytest.fixture(scope="module", autouse=True)
-def all_drivers_are_there():
-    """A run inside of this one forgets the modules that it was the first to import, and a driver is declared once."""
-    for each in pkgutil.iter_modules(qbitsim.drivers.__path__, "qbitsim.drivers."):
-        importlib.import_module(each.name)
+def all_modules_are_there():
+    """A run inside of this one forgets the modules that it was the first to import, and what is declared is so once."""
+    for each in pkgutil.walk_packages(qbitsim.__path__, "qbitsim."):
+        if not each.name.endswith("__main__"):
+            with suppress(ImportError):  # of an extra
+                importlib.import_module(each.name)
 
 
 @pytest.fixture
