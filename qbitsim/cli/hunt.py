@@ -55,9 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
     show(progress.line(campaign))
     for line in summary(campaign.total.counts, machine.weighted.moves):
         show(line)
-    in_vain = list(campaign.total.outcomes.in_vain())
+    in_vain = [f"nothing was tested with it: {line}" for line in campaign.total.outcomes.in_vain()]
+    if not campaign.total.runs:
+        in_vain.append("nothing was tested: no round of runs has ended in this time")
     for line in in_vain:
-        show(f"nothing was tested with it: {line}")
+        show(line)
     return FAILED if campaign.failures or in_vain else 0
 
 

@@ -34,10 +34,14 @@ def info(call: Call) -> int:
     if len(options.words) != 1:
         raise ToolError("Expecting one image file name", usage=True)
     name, chosen, found = options.words[0], options.last("f"), list[tuple[_Json, Image]]()
+    names: set[str] = set()
     cache = options.last("t")
     if cache not in _CACHE_MODES:
         raise ToolError(f"Invalid cache option: {cache}")
     while True:
+        if name in names:  # collect_image_info_list (qemu-img.c, QEMU 10.0)
+            raise ToolError(f"Backing file '{name}' creates an infinite loop.")
+        names.add(name)
         word = name
         image = _open_for_info(call, name, chosen, as_options="image-opts" in options and not found)
         name = call.file_name(name)

@@ -256,19 +256,48 @@ class BackupClientMachine(Surroundings):
 
         Before it many clients have jobs that make the target; what is decisive comes after them.
         """
+        self._go_on(self._prepares)
+        self.check_laws()
+
+    def _go_on(self, so_long: Callable[[], bool]) -> None:
+        """Client and machine go on, a request and a step at a time, so long as something is so, or anything goes on."""
         machine, limit = self.machine, TALK_LIMIT
-        while (dialogue := self._dialogue) is not None and self._prepares() and (limit := limit - 1):
+        while (dialogue := self._dialogue) is not None and so_long() and (limit := limit - 1):
             can_go_on = dialogue.can_go_on
             if can_go_on:
                 self._talk(1)
-            if not self._prepares():
+            if not so_long():
                 break
             if machine.scheduler.ready():
                 machine.step()
             elif not can_go_on and not self._time_passes(dialogue):
                 break
             self.story.events()
+
+    def _works(self) -> bool:
+        return self._dialogue is not None and bool(backups_of_client(self))
+
+    @move(_works, kind=CLIENT, weights=(0, 2), more=(0, 1, 2, 3, 4))
+    def backup_ends(self, more: int) -> None:
+        """Client and machine go on until the client's backups are gone, and it has run so many commands more.
+
+        What a client does then, such as to write down what it has, is as decisive as what it did before.
+        """
+        self._go_on(self._works)
+        for _ in range(more):
+            self._listen()
+            if self._can_go_on():
+                self._talk(1)
+        self._listen()
         self.check_laws()
+
+    def _listen(self) -> None:
+        """Let the client hear what there is, until it wants to run a command."""
+        for _ in range(TALK_LIMIT):
+            dialogue = self._dialogue
+            if dialogue is None or isinstance(dialogue.waiting, Execute) or not dialogue.can_go_on:
+                break
+            self._talk(1)
 
     @move(_can_go_on, kind=CLIENT, weights=(0, 5), pause_after=PAUSES)
     def client_goes_on(self, pause_after: int | None) -> None:
@@ -284,7 +313,7 @@ class BackupClientMachine(Surroundings):
     def _to_the_end(self) -> None:
         machine, idle = self.machine, 0
         while True:
-            machine.run_until_idle()
+            self.run_until_idle()
             self.story.events()
             if (dialogue := self._dialogue) is None:
                 break

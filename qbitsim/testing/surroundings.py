@@ -21,7 +21,7 @@ from qbitsim.profiles import DEFAULT_PROFILE, Profile
 from qbitsim.profiles import profile as profile_called
 from qbitsim.sizes import SECTOR
 from qbitsim.testing.chains import image_of
-from qbitsim.testing.laws import BUSY, OVER, LawBrokenError, Witness
+from qbitsim.testing.laws import BUSY, NEVER_HANGS, OVER, LawBrokenError, Witness
 from qbitsim.testing.moves import Move, move
 from qbitsim.testing.story import Story
 from qbitsim.testing.weights import DISRUPTION, FAULT, GUEST, MACHINE, OTHERS
@@ -50,6 +50,10 @@ ORDERS = tuple(
     [number // 4**place % 4 for place in range(length)] for length in (1, 2, 4, 8) for number in (0, 1, 0x4B1E, 0x1B)
 )
 """Numbers of steps, and which of the tasks that are due is chosen in each."""
+
+
+ENDLESS = 20_000
+"""Steps without any time after which a machine is taken for one that never becomes idle."""
 
 
 def backups_of_client(state: Surroundings) -> list[BackupJob]:
@@ -148,6 +152,15 @@ class Surroundings(RuleBasedStateMachine):
             self.end_badly(error)
             raise
 
+    def run_until_idle(self) -> None:
+        """Let everything happen that needs no time.
+
+        :raises LawBrokenError: that has no end, as with a job that ignores errors of a target that always fails.
+        """
+        if self.machine.run_until_idle(ENDLESS) == ENDLESS:
+            jobs = ", ".join(str(job.id) for job in self.machine.jobs.jobs)
+            self.broken(NEVER_HANGS, f"what is due has no end: {ENDLESS} steps without any time ({jobs} at work)")
+
     def broken(self, law: str, detail: str) -> None:
         """A law is broken.
 
@@ -195,6 +208,7 @@ class Surroundings(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         """Time passes, and what is due on the way happens."""
         self.story.tell("%s seconds pass", seconds)
+        self.run_until_idle()
         self.machine.advance(seconds)
         self.check_laws()
 

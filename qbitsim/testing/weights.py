@@ -37,6 +37,9 @@ SCENES: tuple[tuple[int, int, tuple[str, ...]], ...] = (
     (2, 0, ("client_does", "guest_writes", "client_begins", "backup_begins", "machine_restarts")),
     (1, 0, ("guest_writes", "machine_restarts", "client_does")),
     (3, 0, ("guest_writes", "client_does", "disk_is_resized", "client_does")),
+    (2, 0, ("guest_writes", "client_begins", "backup_begins", "backup_ends", "machine_crashes", "client_does")),
+    (2, 0, ("guest_writes", "client_begins", "backup_begins", "backup_ends", "machine_restarts", "client_does")),
+    (2, 0, ("guest_writes", "client_begins", "backup_begins", "backup_ends", "command_refused", "everything_ends")),
     (0, 3, ("guest_writes", "steps", "guest_writes")),
 )
 """How often at rest, how often under way, and the names of the moves."""

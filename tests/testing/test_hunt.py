@@ -112,11 +112,23 @@ def test_the_command_leaves_a_story_a_test_and_a_page(tmp_path: Path, capsys: py
     assert NOTHING_LEFT in ran.stderr
 
 
-def test_a_hunt_that_finds_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_hunt_that_finds_nothing_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     place = f"{__name__}:CarefulMachine"
-    assert main(["hunt", place, "--minutes", "0.01", "--workers", "1", "-o", str(tmp_path / "found")]) == 0
+    told = Hunter(place).round(0)
+    monkeypatch.setattr(hunt.Campaign, "rounds_until", lambda campaign, _: iter([campaign.total.add(told) or told]))
+    assert main(["hunt", place, "--workers", "1", "-o", str(tmp_path / "found")]) == 0
     assert "; no failures\n" in capsys.readouterr().out
     assert not (tmp_path / "found").exists()
+
+
+def test_a_hunt_in_which_no_round_has_ended_is_no_success(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(hunt.Campaign, "rounds_until", lambda _campaign, _end: iter([]))
+    assert main(["hunt", f"{__name__}:CarefulMachine", "--workers", "1"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "nothing was tested: no round of runs has ended in this time"
 
 
 @pytest.mark.parametrize("option", ["--minutes=0", "--minutes=inf", "--workers=0", "--failures=0", "--minutes=x"])
