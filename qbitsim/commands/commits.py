@@ -77,9 +77,10 @@ def _overlay_of(root: Node, top: Node) -> Node:
 
 
 def _root(context: Context, device: str) -> Node:
-    """The drive's node; a name that nobody has gets an error class of its own."""
+    """The drive's node; a name that nobody has, or a drive without a medium, gets an error class of its own."""
     graph = context.graph
-    if device not in graph.nodes and not (device and device in graph.drives):
+    drive = graph.drives.get(device) if device else None
+    if device not in graph.nodes and (drive is None or drive.root is None):
         raise QmpError(f"Device '{device}' not found", "DeviceNotFound")
     return root_node(context, device)
 

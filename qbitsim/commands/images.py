@@ -74,7 +74,7 @@ def _create(context: Context, filename: str, image_format: str, size: int, **bac
 
         make_image(context.graph, context.profile, filename, stored, size, **backing)
     else:
-        context.graph.images.create(filename, stored, size, **backing)
+        context.graph.images.create(filename.removeprefix("file:"), stored, size, **backing)
 
 
 def _is_on_server(filename: str) -> bool:

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from qbitsim.images.qcow2.table_reader import Disk
     from qbitsim.images.qcow2.tables import Part, Tables
 
+_LONGEST_SNAPSHOT_NAME = 255
+"""Bytes."""
+
 
 class Qcow2Image(Image):
     """A qcow2 image.
@@ -725,10 +728,13 @@ class Qcow2Image(Image):
     def create_snapshot(
         self, name: str, date: int, clock: int, state_size: int = 0, *, icount: int = -1
     ) -> StoredSnapshot:
-        """Keep the disk as it is, and the machine's state, under the lowest number above all others."""
+        """Keep the disk as it is, and the machine's state, under the lowest number above all others.
+
+        A long name is cut (QEMUSnapshotInfo, block/snapshot.h).
+        """
         made = StoredSnapshot(
             id=str(max((snapshot.number for snapshot in self.snapshots), default=0) + 1),
-            name=name,
+            name=os.fsdecode(os.fsencode(name)[:_LONGEST_SNAPSHOT_NAME]),
             date=date,
             clock=clock,
             content=self.content.clone(),
