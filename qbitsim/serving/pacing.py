@@ -11,6 +11,7 @@ A pacing does its work in slices, so that nothing holds up the event loop for lo
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Literal, Protocol, TypeAlias, get_args
@@ -133,7 +134,7 @@ def _step(machine: PacedMachine, until: float, wall: Callable[[], float]) -> boo
     return False
 
 
-SLOWEST, FASTEST = 1e-6, 1e6
+SLOWEST, FASTEST = 1e-9, 1e9
 """Seconds of virtual time in one of the wall's."""
 
 
@@ -149,9 +150,9 @@ def check_pacing(pacing: str | float) -> tuple[PacingName, float]:
             return known, 1.0
     if name == "realtime" and re.fullmatch(r"\d+(\.\d+)?([eE][+-]?\d+)?|\.\d+", rest):
         factor = float(rest)
-        if factor and not SLOWEST <= factor <= FASTEST:
+        if 0 < factor < SLOWEST or FASTEST < factor < math.inf:
             raise ValueError(f"pacing {pacing!r}: a factor is from {SLOWEST:g} to {FASTEST:g}")
-        if factor:
+        if 0 < factor < math.inf:
             return "realtime", factor
     raise ValueError(f"unknown pacing {pacing!r}: choose manual, immediate, realtime or realtime:FACTOR")
 

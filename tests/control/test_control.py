@@ -187,6 +187,14 @@ def test_time_passes_on_request(machine):
     assert machine.jobs.jobs == []
 
 
+def test_a_choice_that_does_not_fit_ends_the_order_and_nothing_else(machine):
+    ask(machine, "set-order", choices=[-1, 7])
+    backup(machine)
+    ask(machine, "guest-writes", drive="d", count=3)
+    assert ask(machine, "run-until-idle")["steps"] > 3
+    assert machine.jobs.jobs == []
+
+
 def test_a_client_waits_for_an_event_or_for_a_job(machine):
     backup(machine, **{"auto-dismiss": False})
     assert ask(machine, "until", job="j", status="concluded") == {}
@@ -225,6 +233,7 @@ def test_a_status_that_a_job_has_for_less_than_a_step_is_told_from_one_that_it_n
         ("step", {"count": 0}, "0 steps are none"),
         ("advance", {"seconds": -1}, "seconds: -1.0 seconds are none from 0 to 1000000000"),
         ("set-pacing", {"pacing": "frob"}, "unknown pacing 'frob': choose manual, immediate, realtime"),
+        ("set-pacing", {"pacing": "realtime:1e300"}, "pacing 'realtime:1e300': a factor is from 1e-09 to 1e+09"),
         ("set-order", {"seed": 1, "choices": []}, "give 'seed' or 'choices', not both"),
         ("restore", {"name": "n"}, "there is no snapshot 'n' (there are: none)"),
         ("inject-error", {"where": "d", "operation": "frob"}, "unknown operation 'frob': choose one of"),
@@ -238,6 +247,11 @@ def test_a_status_that_a_job_has_for_less_than_a_step_is_told_from_one_that_it_n
         ("half-reply", {"command": "frob"}, "this machine has no command 'frob'"),
         ("drop-monitor", {"command": "stop", "times": 0}, "a drop 0 times never strikes"),
         ("limit-capacity", {"file": "t", "capacity": -1}, "invalid capacity -1"),
+        (
+            "guest-writes",
+            {"drive": "d", "pattern": [{"offset": 0, "length": (64 << 20) + 1}]},
+            "a write of 67108865 bytes: at once a guest writes up to 67108864",
+        ),
         ("guest-writes", {"drive": "x"}, "there is no drive 'x' with a medium"),
         ("foreign-job", {"id": "", "kind": "backup"}, "Invalid job ID ''"),
         ("foreign-job", {"id": "f", "kind": "frob"}, "no foreign job is of the kind 'frob'"),

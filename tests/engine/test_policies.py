@@ -41,6 +41,13 @@ def test_behind_the_end_of_a_record_the_first_is_first_if_that_is_wanted() -> No
     assert policy.choices == [2, 0, 0]
 
 
+@pytest.mark.parametrize("chosen", [-1, 3])
+def test_from_a_choice_that_does_not_fit_the_first_is_first_if_that_is_wanted(chosen: int) -> None:
+    policy = Replay([2, chosen, 1], then_first=True)
+    assert order(policy) == "cabd"
+    assert policy.choices == [2, 0, 0]
+
+
 @pytest.mark.parametrize("chosen", [-1, 2])
 def test_a_choice_of_a_task_that_is_not_there_is_told(chosen: int) -> None:
     with pytest.raises(ReplayError, match=f"^choice 1 is {chosen}, but only 2 tasks are due$"):

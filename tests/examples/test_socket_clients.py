@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import threading
 from typing import Any
 
@@ -63,6 +65,44 @@ def test_what_a_coroutine_does_wrong_is_found() -> None:
     assert isinstance(error, LawBrokenError)
     assert error.law == RESTORES
     assert len(error.__dict__["moves"]) <= 4
+
+
+class Asking(BlockingClient):
+    """Asks until its job is gone, and reads how that ended from what has come before the last reply."""
+
+    def full(self) -> None:
+        target, events = self.new_target(), list[Any]()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(self.path)
+            with connection.makefile("rwb") as file:
+                file.readline()
+
+                def ask(name: str, **arguments: object) -> Any:
+                    file.write(json.dumps({"execute": name, "arguments": arguments}).encode())
+                    file.flush()
+                    while "event" in (message := json.loads(file.readline())):
+                        events.append(message)
+                    if "error" in message:
+                        raise BackupError(message["error"]["desc"])
+                    return message["return"]
+
+                ask("qmp_capabilities")
+                ask("drive-backup", device="drive0", target=target, sync="full", format="qcow2")
+                while ask("query-block-jobs"):
+                    pass
+        [end] = [each for each in events if each["event"].startswith("BLOCK_JOB_C")]
+        if "error" in end["data"] or end["event"] != "BLOCK_JOB_COMPLETED":
+            raise BackupError(end)
+        self.files.append(target)
+
+
+class AskingMachine(BlockingMachine):
+    def client(self, machine: Machine) -> Any:
+        return InThread(machine, Asking)
+
+
+def test_what_happened_before_a_reply_is_told_before_it() -> None:
+    assert play(AskingMachine, [WRITE, ("client_does", {"action": "full"})]) is None
 
 
 class Deaf(BlockingClient):

@@ -117,6 +117,15 @@ def test_a_zero_cluster_at_the_beginning_of_a_data_file_has_no_place(tmp_path: P
     assert images.read_chain("a", 0, UNIT) == (bytes(512) + OURS * 512).ljust(UNIT, b"\0")
 
 
+@pytest.mark.parametrize("mode", ["off", "metadata", "falloc", "full"])
+def test_the_bytes_of_a_new_data_file_are_not_put_into_the_image(tmp_path: Path, mode: str) -> None:
+    shell = Shell(HostImageStore(str(tmp_path)), PROFILES["10.0"])
+    options = f"data_file=data,preallocation={mode}"
+    assert shell.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", options, "a", "1M"]) == (0, "")
+    assert (tmp_path / "a").read_bytes()[:4] == b"QFI\xfb"
+    assert shell.run(["qemu-img", "check", "a"])[0] == 0
+
+
 def test_a_disk_of_which_the_last_cluster_is_whole_keeps_its_holes() -> None:
     image = Qcow2Image(ImageFile("a"), 0)
     image.resize(1 << 20, preallocation="metadata")

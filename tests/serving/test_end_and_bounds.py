@@ -49,6 +49,14 @@ class Client:
         while replies < len(commands):
             replies += "return" in json.loads(self.file.readline())
 
+    def send(self, name, **arguments):
+        """Run a command, and return what its reply returns."""
+        message = {"execute": name, "arguments": {key.replace("_", "-"): each for key, each in arguments.items()}}
+        self.socket.sendall(json.dumps(message).encode())
+        while "event" in (reply := json.loads(self.file.readline())):
+            pass
+        return reply["return"]
+
     def close(self):
         self.file.close()
         self.socket.close()
@@ -78,6 +86,36 @@ def test_a_signal_ends_it_soon_though_many_clients_read_nothing(tmp_path):
         assert time.monotonic() - began < 10  # 1.7 s on an idle machine
         for each in [*deaf, busy]:
             each.close()
+
+
+def test_a_request_that_is_stalled_does_not_keep_it_from_ending(tmp_path):
+    place = tmp_path / "qmp"
+    with serving("--control", "--pacing", "manual", "--qmp", f"unix:{place}") as process:
+        client = Client(place)
+        client.send("x-qbitsim-stall-io", where="d0", operation="read")
+        client.send("drive-backup", device="d0", target="t", sync="full")
+        client.send("x-qbitsim-run-until-idle")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert process.stderr.read() == b""
+        client.close()
+
+
+def test_a_command_that_takes_long_does_not_keep_it_from_ending(tmp_path):
+    place, history = tmp_path / "qmp", tmp_path / "history.jsonl"
+    arguments = ("--control", "--pacing", "manual", "--qmp", f"unix:{place}", "--history", str(history))
+    with serving("--disk", "d1=1P", *arguments) as process:
+        client = Client(place)
+        client.send("drive-backup", device="d1", target="t", sync="full")
+        client.socket.sendall(b'{"execute": "x-qbitsim-run-until-idle"}')
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 1
+        text = b"qbitsim: told to end in the middle of a long command: it has ended as if it was killed\n"
+        assert process.stderr.read() == text
+        client.close()
+    assert not place.exists()
+    assert "drive-backup" in history.read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

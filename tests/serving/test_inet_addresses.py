@@ -5,7 +5,9 @@ What is refused was measured with nbd-server-start, the same in QEMU 7.2.22, 10.
 
 from __future__ import annotations
 
+import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +49,16 @@ def test_addresses_that_nobody_has() -> None:
     assert refusal("::1", "0", ipv6=False) == f"address resolution failed for ::1:0: {NO_SUCH_FAMILY}"
     assert refusal("127.0.0.1", "0", ipv4=False, ipv6=False) == "Cannot disable IPv4 and IPv6 at same time"
     assert refusal("192.0.2.1", "0") == "Failed to bind socket: Cannot assign requested address"
+
+
+@pytest.mark.parametrize("host", [".", "a..b", "a" * 64, "a\0b"])
+def test_names_that_no_host_can_have(host: str) -> None:
+    assert refusal(host, "0") == f"address resolution failed for {host}:0: Name or service not known"
+
+
+def test_a_nul_in_a_path_is_two_bytes_there(tmp_path: Path) -> None:
+    bind_unix_address(f"{tmp_path}/a\0b", abstract=False, tight=True).close()
+    assert os.listdir(os.fsencode(tmp_path)) == [b"a\xc0\x80b"]
 
 
 def test_ports_that_are_taken(busy: int) -> None:

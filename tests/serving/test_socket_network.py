@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import socket
 from pathlib import Path
 
 import pytest
 
 from qbitsim import Machine, QmpError
 from qbitsim.files.network import InetAddress, UnixAddress
+from qbitsim.serving import addresses
+from qbitsim.serving.socket_connection import SocketConnection
 from qbitsim.serving.socket_network import SocketNetwork
 
 MB = 1 << 20
@@ -48,6 +52,11 @@ def test_a_machine_reads_and_writes_what_another_serves(tmp_path: Path) -> None:
             {"type": "inet", "host": "127.0.0.1", "port": "x"},
             "address resolution failed for 127.0.0.1:x: Servname not supported for ai_socktype",
         ),
+        (
+            {"type": "inet", "host": "a..b", "port": "1"},
+            "address resolution failed for a..b:1: Name or service not known",
+        ),
+        ({"type": "unix", "path": "/none/a\0b"}, "Failed to connect to '/none/a\0b': No such file or directory"),
         ({"type": "inet", "host": "", "port": "1"}, "address resolution failed for :1: Name or service not known"),
     ],
 )
@@ -55,6 +64,28 @@ def test_who_cannot_be_reached_is_named_as_qemu_names_it(server: dict[str, objec
     with pytest.raises(QmpError) as caught:
         client_of(server)
     assert caught.value.desc == text
+
+
+def test_a_server_that_lets_clients_wait_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "CONNECT_PATIENCE", 0.1)
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as first:
+        listening.bind(path)
+        listening.listen(0)
+        first.connect(path)
+        with pytest.raises(QmpError, match=r"Connection timed out$"):
+            client_of({"type": "unix", "path": path})
+
+
+def test_a_connection_with_a_great_number_says_whether_it_is_open(tmp_path: Path) -> None:
+    here, there = socket.socketpair()
+    number = fcntl.fcntl(here, fcntl.F_DUPFD, 1100)
+    here.close()
+    connection = SocketConnection(socket.socket(fileno=number))
+    assert connection.is_open
+    there.close()
+    assert not connection.is_open
+    connection.close()
 
 
 def test_a_served_machine_looks_for_servers_on_sockets_as_long_as_it_is_served(tmp_path: Path) -> None:

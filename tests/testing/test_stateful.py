@@ -45,6 +45,20 @@ class Idle:
     def nothing(self) -> Conversation:
         yield execute("query-status")
 
+    def never_rests(self) -> Conversation:
+        self.machine.images.create("t", "qcow2", self.machine.drive("drive0").size)
+        self.machine.inject_error("t", "write", "EIO")
+        backup = {"device": "drive0", "target": "t", "sync": "full", "mode": "existing", "format": "qcow2"}
+        yield execute("drive-backup", on_target_error="ignore", **backup)
+        yield from self.waits()
+
+    def tidies_up(self) -> Conversation:
+        yield execute("drive-backup", device="drive0", job_id="j", target="t", sync="full")
+        while (event := (yield NEXT_EVENT))["event"] != "JOB_STATUS_CHANGE" or event["data"]["status"] != "null":
+            continue
+        yield execute("block-dirty-bitmap-add", node="drive0", name="b0")
+        yield execute("block-dirty-bitmap-add", node="drive0", name="b1")
+
     def waits(self) -> Conversation:
         while (yield NEXT_EVENT)["event"] != "SHUTDOWN":
             continue
@@ -98,6 +112,32 @@ def test_a_client_that_waits_for_ever_is_found() -> None:
 def test_a_client_that_never_waits_is_found() -> None:
     error = found(actions=("talks",))
     assert str(error) == f"{laws.NEVER_HANGS}: talks asks for ever"
+
+
+def test_a_job_that_never_rests_is_found() -> None:
+    error = found(actions=("never_rests",))
+    what = "what is due has no end: 20000 steps without any time (drive0 at work)"
+    assert str(error) == f"{laws.NEVER_HANGS}: {what}"
+
+
+@pytest.mark.parametrize(("more", "bitmaps"), [(0, 0), (1, 1), (2, 2)])
+def test_a_backup_ends_and_the_client_goes_on_by_so_many_commands(more: int, bitmaps: int) -> None:
+    state = type("Tidy", (IdleMachine,), {"actions": ("tidies_up",)})()
+    state.client_begins(action="tidies_up", pause_after=1)
+    state.backup_ends(more=more)
+    assert state.machine.jobs.jobs == []
+    assert [each.name for each in state.machine.graph.nodes["drive0-node"].bitmaps] == ["b1", "b0"][2 - bitmaps :]
+    state.teardown()
+
+
+def test_a_run_that_is_cut_off_is_not_played_to_its_end() -> None:
+    state = type("Tidy", (IdleMachine,), {"actions": ("tidies_up",)})()
+    state.client_begins(action="tidies_up", pause_after=1)
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        state.teardown()
+    assert [job.status for job in state.machine.jobs.jobs] == ["running"]
 
 
 def test_a_client_that_leaves_something_behind_is_found_unless_it_may() -> None:
