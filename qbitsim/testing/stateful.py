@@ -32,6 +32,7 @@ from hypothesis import target
 from hypothesis.stateful import RULE_MARKER, rule
 
 from qbitsim.errors import QmpError
+from qbitsim.jsontypes import Json
 from qbitsim.machine.machine import Machine
 from qbitsim.testing.clients import BackupClient, Dialogue, Execute, check_client
 from qbitsim.testing.counter_examples import add_test_case, run_as_test
@@ -178,10 +179,18 @@ class BackupClientMachine(Surroundings):
         self._nodes = self._owned_nodes()
         self._ended, self._gave_up = False, ""
         self._dialogue = Dialogue(
-            self.machine, getattr(self._client, action)(), seen=self._heard, execute=self.witness.execute
+            self.machine, getattr(self._client, action)(), seen=self._heard, execute=self._execute
         )
         self._guarded(self._dialogue.begin)
         self._talk(pause_after)
+
+    def _execute(self, name: str, arguments: Json) -> Any:
+        """Run a command of the client; the story tells if it is refused."""
+        try:
+            return self.witness.execute(name, arguments)
+        except QmpError as error:
+            self.story.tell("  refused: %s", error.desc)
+            raise
 
     def _talk(self, pause_after: int | None) -> bool:
         """Let the client get on until it waits, or for so many requests; return whether it only asks again."""

@@ -50,6 +50,11 @@ class Story:
         return lines
 
 
+def _source(bitmap: object) -> object:
+    """What is merged into another bitmap, as ``node/name`` if it is told with its node."""
+    return f"{bitmap.get('node')}/{bitmap.get('name')}" if isinstance(bitmap, dict) else bitmap
+
+
 _DETAILS = ("id", "job-id", "device", "node", "node-name", "name", "sync", "bitmap", "target", "error")
 
 
@@ -60,7 +65,9 @@ def _words(value: object) -> object:
             grouped = ", grouped" if value.get("properties", {}).get("completion-mode") == "grouped" else ""
             actions = ", ".join(f"{each['type']} {_words(each['data'])}" for each in value["actions"])
             return f"[{actions}]{grouped}"
-        return " ".join(str(value[key]) for key in _DETAILS if isinstance(value.get(key), str))
+        said = " ".join(str(value[key]) for key in _DETAILS if isinstance(value.get(key), str))
+        sources = value.get("bitmaps")
+        return f"{said} <- {_words([*map(_source, sources)])}" if isinstance(sources, list) else said
     if isinstance(value, list | tuple):
         return ", ".join(str(_words(each)) for each in value)
     return value

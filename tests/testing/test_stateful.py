@@ -59,6 +59,10 @@ class Idle:
         yield execute("block-dirty-bitmap-add", node="drive0", name="b0")
         yield execute("block-dirty-bitmap-add", node="drive0", name="b1")
 
+    def merges_in_vain(self) -> Conversation:
+        sources = ["b0", {"node": "drive1", "name": "b1"}]
+        yield execute("block-dirty-bitmap-merge", node="drive0", target="all", bitmaps=sources)
+
     def waits(self) -> Conversation:
         while (yield NEXT_EVENT)["event"] != "SHUTDOWN":
             continue
@@ -112,6 +116,15 @@ def test_a_client_that_waits_for_ever_is_found() -> None:
 def test_a_client_that_never_waits_is_found() -> None:
     error = found(actions=("talks",))
     assert str(error) == f"{laws.NEVER_HANGS}: talks asks for ever"
+
+
+def test_a_story_tells_what_is_merged_and_what_is_refused() -> None:
+    error = found(actions=("merges_in_vain",))
+    assert story(error)[1:4] == [
+        "the client begins: merges_in_vain",
+        "  block-dirty-bitmap-merge drive0 all <- b0, drive1/b1",
+        "  refused: Dirty bitmap 'all' not found",
+    ]
 
 
 def test_a_job_that_never_rests_is_found() -> None:
