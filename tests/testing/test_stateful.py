@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import rule
 
-from qbitsim import Machine
+from qbitsim import Machine, QmpError
 from qbitsim.profiles import PROFILES
 from qbitsim.testing import laws
 from qbitsim.testing.clients import NEXT_EVENT, Chain, Conversation, Monitor, Plain, Sleep, execute
@@ -61,7 +61,10 @@ class Idle:
 
     def merges_in_vain(self) -> Conversation:
         sources = ["b0", {"node": "drive1", "name": "b1"}]
-        yield execute("block-dirty-bitmap-merge", node="drive0", target="all", bitmaps=sources)
+        try:
+            yield execute("block-dirty-bitmap-merge", node="drive0", target="all", bitmaps=sources)
+        except QmpError as error:
+            raise KeyError(error.desc) from error
 
     def waits(self) -> Conversation:
         while (yield NEXT_EVENT)["event"] != "SHUTDOWN":
