@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from qbitsim.cli.against import SocketChannel, address_of
 from qbitsim.cli.arguments import apply_settings, has_settings
+from qbitsim.cli.coming_lines import ComingLines
 from qbitsim.cli.images import ending, image_store
 from qbitsim.machine.machine import PACINGS, Machine
 from qbitsim.terminal.errors import FAILED, CliError
-from qbitsim.terminal.streams import ComingLines
 
 if TYPE_CHECKING:
     from qbitsim.shell.shell import Shell
@@ -48,8 +48,10 @@ def _run(shell: Shell, arguments: argparse.Namespace) -> int:
             return play(shell, arguments.commands, "-c")
         if _has_keyboard(arguments):
             return _at_keyboard(shell)
-        piped = not sys.stdin.seekable()
-        return play(shell, ComingLines(sys.stdin.fileno()) if piped else sys.stdin.readlines(), "<stdin>")
+        if sys.stdin.seekable():
+            return play(shell, sys.stdin.readlines(), "<stdin>")
+        lines = ComingLines(sys.stdin.fileno())
+        return play(shell, lines, "<stdin>", ended=lines.stop_waiting)
     finally:
         shell.monitor.close()
 

@@ -7,11 +7,11 @@ the server, and it is a failure if lines are left; those of a pipe are not waite
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from qbitsim.terminal.errors import FAILED, CliError
-from qbitsim.terminal.streams import ComingLines, read
+from qbitsim.terminal.streams import read
 
 if TYPE_CHECKING:
     from qbitsim.shell.shell import Shell
@@ -28,19 +28,18 @@ class StoppedError(Exception):
         self.status = status
 
 
-def play(shell: Shell, lines: Iterable[str], name: str) -> int:
+def play(shell: Shell, lines: Iterable[str], name: str, *, ended: Callable[[], object] = lambda: None) -> int:
     """Run lines until one fails; the exit status.
 
-    :param lines: a sequence, unless they come bit by bit.
     :param name: of the file, for messages.
+    :param ended: is called when the server has ended: what lines have not come by then are waited for no more.
     """
     found = commands(shell, lines)
     for number, text in found:
         tolerant = text.startswith("-") and not text.startswith("->")
         status = shell.run(text.removeprefix("-") if tolerant else text)
         if shell.over:
-            if isinstance(lines, ComingLines):
-                lines.waits = False
+            ended()
             left = _first_to_run(found) if shell.ended else None
             if left is not None:
                 shell.screen.complain(f"{name}:{left}: not run, QEMU has quit")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import select
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from qbitsim.terminal.errors import FAILED, CliError
@@ -53,43 +51,6 @@ def lost(error: OSError) -> CliError:
     if isinstance(error, BrokenPipeError):
         return CliError("", FAILED)  # whoever has read enough, such as head, need not be told so
     return CliError(f"standard output: {error.strerror}", FAILED)
-
-
-class ComingLines:
-    """The lines of a pipe that somebody may still be writing into, as they come.
-
-    :param descriptor: its number.
-    :ivar waits: whether the next line is waited for; they end where it would have to be, if not.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self.waits = True
-        self._descriptor = descriptor
-        self._data = bytearray()
-        self._over = False
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        looked = 0
-        while (end := self._data.find(b"\n", looked) + 1) == 0 and not self._over:
-            if not (self.waits or self._has_come()):
-                raise StopIteration
-            looked = len(self._data)
-            chunk = os.read(self._descriptor, 1 << 16)
-            self._data += chunk
-            self._over = not chunk
-        line = bytes(self._data[:end] if end else self._data)
-        if not line:
-            raise StopIteration
-        del self._data[: len(line)]
-        return line.decode("utf-8", "surrogateescape")
-
-    def _has_come(self) -> bool:
-        looking = select.poll()
-        looking.register(self._descriptor, select.POLLIN)
-        return bool(looking.poll(0))
 
 
 def read(name: str) -> bytes:
