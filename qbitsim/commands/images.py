@@ -46,6 +46,8 @@ def create_image(
         if image_format in ("raw", "file"):
             raise QmpError(f"Backing file not supported for file format '{image_format}'")
         explicit = backing.skip_implicit_filters()
+        if image_format == "vmdk" and explicit.driver != "vmdk":
+            raise QmpError("backing_file must be a vmdk image")
         backing_name, backing_format = shown_filename(explicit), explicit.driver
         if filename == backing_name:
             raise QmpError("Error: Trying to create an image with the same filename as the backing file")

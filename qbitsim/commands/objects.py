@@ -13,6 +13,7 @@ from qbitsim.commands.context import Context
 from qbitsim.errors import QmpError
 from qbitsim.jsontypes import Json
 from qbitsim.qapi.objects import (
+    IothreadProperties,
     MemoryBackendProperties,
     ObjectDel,
     ObjectOptions,
@@ -33,6 +34,7 @@ def object_add(context: Context, args: ObjectOptions) -> None:
         raise QmpError("Parameter 'id' expects an identifier", hint=ID_HINT)
     if isinstance(args, MemoryBackendProperties) and not args.size:
         raise QmpError(f"property 'size' of {args.qom_type.value} doesn't take value '0'")
+    _check_numbers(args)
     group = ThrottleGroup(_limits(args), args.id) if isinstance(args, ThrottleGroupProperties) else None
     groups = context.graph.throttle_groups
     if args.id in groups and groups[args.id].of_drives:
@@ -41,6 +43,7 @@ def object_add(context: Context, args: ObjectOptions) -> None:
     elif args.id in groups or args.id in context.machine.objects:
         raise QmpError(f"attempt to add duplicate property '{args.id}' to object (type 'container')")
     _check_secret(context.machine, args)
+    _check_pool(args)
     if group is not None:
         groups[args.id] = group
     else:
@@ -67,6 +70,28 @@ def _check_secret(machine: MachineLike, args: ObjectOptions) -> None:
             raise QmpError("Either 'file' or 'data' must be provided")
         if args.keyid is not None and machine.objects.get(args.keyid, {}).get("qom-type") != "secret":
             raise QmpError(f"No secret with id '{args.keyid}'")
+
+
+def _check_numbers(args: ObjectOptions) -> None:
+    """Refuse numbers below 0 of an I/O thread (event_loop_base_set_param and iothread_set_poll_param, QEMU 10.0).
+
+    :raises QmpError: there is one.
+    """
+    if isinstance(args, IothreadProperties):
+        for name, value in to_json(args).items():
+            if isinstance(value, int) and value < 0:
+                raise QmpError(f"{name} value must be in range [0, {(1 << 63) - 1}]")
+
+
+def _check_pool(args: ObjectOptions) -> None:
+    """Refuse sizes of a pool that cannot be, once the object has its place (aio_context_set_thread_pool_params).
+
+    :raises QmpError: they cannot.
+    """
+    if isinstance(args, IothreadProperties):
+        least, most = args.thread_pool_min or 0, 64 if args.thread_pool_max is None else args.thread_pool_max
+        if not 0 < most < 1 << 31 or least > most:
+            raise QmpError("bad thread-pool-min/thread-pool-max values")
 
 
 @command("object-del", ObjectDel, since="2.11")

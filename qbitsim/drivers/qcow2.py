@@ -18,7 +18,7 @@ from qbitsim.drivers.driver import DriverNode, driver
 from qbitsim.drivers.file import STATUS_OF, file_below, image_below
 from qbitsim.drivers.options import Options, flag, passes_discards
 from qbitsim.drivers.qcow2_bitmaps import PersistentBitmaps
-from qbitsim.drivers.qcow2_caches import check_cache_sizes, check_entry_size
+from qbitsim.drivers.qcow2_caches import check_cache_sizes, check_clean_interval, check_entry_size
 from qbitsim.drivers.qcow2_info import specific_info
 from qbitsim.drivers.qcow2_options import BlockdevOptionsQcow2
 from qbitsim.drivers.qcow2_requests import MAXIMUM_WRITTEN, FileRequests
@@ -126,6 +126,7 @@ class Qcow2Node(DriverNode):
         node = cls(opener.graph, image, read_only=flag(options, "read-only"), unmap=passes_discards(options))
         opener.open_format(node, file, options)
         check_entry_size(options, image.cluster_size)
+        check_clean_interval(options)
         open_data_file(opener, node, image, options)
         return node
 
@@ -650,6 +651,7 @@ class Qcow2Node(DriverNode):
         """
         check_cache_sizes(options)
         check_entry_size(options, self.cluster_size)
+        check_clean_interval(options)
         if read_only and not self.read_only:
             self.check_room_for_bitmaps()
             self.on_read_only(read_only=True)

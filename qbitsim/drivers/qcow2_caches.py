@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SMALLEST_ENTRY = 512
+LONGEST_INTERVAL = (1 << 32) - 1
+"""Seconds."""
 
 
 def check_entry_size(options: Mapping[str, int], cluster_size: int) -> None:
@@ -20,6 +22,15 @@ def check_entry_size(options: Mapping[str, int], cluster_size: int) -> None:
     if not SMALLEST_ENTRY <= size <= cluster_size or size & (size - 1):
         limits = f"between {SMALLEST_ENTRY} and the cluster size ({cluster_size})"
         raise QmpError(f"L2 cache entry size must be a power of two {limits}")
+
+
+def check_clean_interval(options: Mapping[str, int]) -> None:
+    """Refuse an interval, in seconds, that is too long (qcow2_update_options_prepare).
+
+    :raises QmpError: it is.
+    """
+    if not 0 <= options.get("cache-clean-interval", 0) <= LONGEST_INTERVAL:
+        raise QmpError("Cache clean interval too big")
 
 
 def check_cache_sizes(options: Mapping[str, int]) -> None:

@@ -35,7 +35,12 @@ def bitmap(call: Call) -> int:
     file_name, name = _names(options, {key for key, _ in actions})
     image = open_image(call, file_name, options.last("f"), write=True, backing=False)
     source_file = options.last("b")
-    source = image if source_file is None else open_image(call, source_file, options.last("F"), backing=False)
+    source = image
+    if source_file is not None:
+        if call.store.same_file(file_name, source_file):  # which is open for writing
+            text = f'Failed to get shared "write" lock\nIs another process using the image [{source_file}]?'
+            raise ToolError(f"Could not open '{source_file}': {text}")
+        source = open_image(call, source_file, options.last("F"), backing=False)
     do: dict[str, Callable[[str], None]] = {
         "add": lambda _: _add(image, name, granularity),
         "remove": lambda _: _remove(image, _find(image, name)),

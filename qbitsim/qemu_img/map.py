@@ -61,8 +61,8 @@ def map_image(call: Call) -> int:
         else:
             extents.append(extent)
     if output == "json":
-        if not image.size:
-            extents = [Extent(0, 0, 0, present=False, zero=False, data=False, offset=None, file=name)]
+        if not extents:  # of no bytes, or all before the start
+            extents = [Extent(start, 0, 0, present=False, zero=False, data=False, offset=None, file=name)]
         call.print("[" + ",\n".join(_json_extent(extent, call) for extent in extents) + "]\n")
         return 0
     call.print(f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File\n")

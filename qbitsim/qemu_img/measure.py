@@ -9,6 +9,7 @@ from qbitsim.images.chain import Chain, chain_status
 from qbitsim.images.content import Kind
 from qbitsim.images.qcow2.allocator import TABLE_ENTRY, refcount_clusters
 from qbitsim.images.qcow2.bitmap_places import directory_length
+from qbitsim.images.qcow2.metadata import MAXIMUM_L1
 from qbitsim.images.wanted import Wanted
 from qbitsim.light_library import partial
 from qbitsim.qemu_img.convert import load_snapshot
@@ -135,6 +136,8 @@ def _qcow2_size(wanted: Wanted, size: int, runs: Iterator[tuple[int, int]] | Non
     """The bytes of a file that holds data in these *runs*, if there is anything to copy, and of one that is full."""
     unit = wanted.cluster_size
     virtual = -(-size // unit) * unit
+    if -(-virtual // unit // (unit // TABLE_ENTRY)) * TABLE_ENTRY > MAXIMUM_L1:
+        raise ToolError("The image size is too large (try using a larger cluster size)")
     full = _full_size(wanted, virtual)
     required = 0
     if wanted.preallocation in {"falloc", "full"} or (runs is not None and wanted.backing is not None):
