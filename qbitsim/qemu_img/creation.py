@@ -135,6 +135,8 @@ def make_image(call: Call, name: str, wanted: Wanted) -> Image:
     image = _create_file(call, name, wanted.format, size, **options)
     if refusal is not None:
         _unmake(call, name)
+        if wanted.data_file is not None:
+            _unmake(call, wanted.data_file)
         raise ToolError(refusal)
     if preallocation is not None and preallocation != "off":
         if wanted.format == "raw" and preallocation == "metadata":

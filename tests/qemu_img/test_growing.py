@@ -126,6 +126,15 @@ def test_the_bytes_of_a_new_data_file_are_not_put_into_the_image(tmp_path: Path,
     assert shell.run(["qemu-img", "check", "a"])[0] == 0
 
 
+@pytest.mark.parametrize("option", ["compat=0.10", "data_file_raw=on,preallocation=metadata,refcount_bits=3"])
+def test_an_image_that_is_refused_leaves_no_data_file(option: str) -> None:
+    images = ImageStore()
+    shell = Shell(images, PROFILES["10.0"])
+    status, text = shell.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", f"data_file=data,{option}", "a", "1M"])
+    assert (status, text.startswith("qemu-img: ")) == (1, True)
+    assert shell.run(["ls"]) == (0, "")
+
+
 def test_a_disk_of_which_the_last_cluster_is_whole_keeps_its_holes() -> None:
     image = Qcow2Image(ImageFile("a"), 0)
     image.resize(1 << 20, preallocation="metadata")
