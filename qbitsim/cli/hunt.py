@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         campaign.close()
     progress.clear()
     show(progress.line(campaign))
+    show(f"actions of the client: {campaign.total.outcomes.counts()}")
     for line in summary(campaign.total.counts, machine.weighted.moves):
         show(line)
     in_vain = [f"nothing was tested with it: {line}" for line in campaign.total.outcomes.in_vain()]

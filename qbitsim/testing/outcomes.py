@@ -33,6 +33,14 @@ class Outcomes:
         self.gave_up.update(other.gave_up)
         self._last |= other._last
 
+    def counts(self) -> str:
+        """``full 120, incremental 80 (gave up 21)``: each action with how often it came to its end."""
+        names = dict.fromkeys([*self.succeeded, *self.gave_up])
+        return ", ".join(
+            f"{name} {self.succeeded[name]}" + (f" (gave up {self.gave_up[name]})" if self.gave_up[name] else "")
+            for name in names
+        )
+
     def in_vain(self) -> Iterator[str]:
         """A line for each action that was tried often enough and never succeeded, with what it said last."""
         for action, count in self.gave_up.items():

@@ -119,7 +119,8 @@ def test_a_hunt_that_finds_nothing_says_so(
     told = Hunter(place).round(0)
     monkeypatch.setattr(hunt.Campaign, "rounds_until", lambda campaign, _: iter([campaign.total.add(told) or told]))
     assert main(["hunt", place, "--workers", "1", "-o", str(tmp_path / "found")]) == 0
-    assert "; no failures\n" in capsys.readouterr().out
+    _, actions, *_ = capsys.readouterr().out.splitlines()
+    assert actions == f"actions of the client: {told.outcomes.counts()}"
     assert not (tmp_path / "found").exists()
 
 
