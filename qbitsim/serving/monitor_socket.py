@@ -37,6 +37,16 @@ class MonitorClient(asyncio.Protocol):
         self.gone.set()
 
 
+def accept_from(listening: socket.socket) -> socket.socket:
+    """The connection of the client that has waited longest; OSError as accept(2)."""
+    return listening.accept()[0]
+
+
+def _note(come: asyncio.Future[None]) -> None:
+    if not come.done():
+        come.set_result(None)
+
+
 class MonitorSocket:
     """Serves the clients that come to an address, one after the other.
 
@@ -108,7 +118,9 @@ class MonitorSocket:
     async def _accept(self, sock: socket.socket) -> socket.socket:
         while True:
             try:
-                return (await self._loop.sock_accept(sock))[0]
+                return accept_from(sock)
+            except BlockingIOError:
+                await self._readable(sock)
             except ConnectionAbortedError:
                 continue  # it has left already
             except OSError as error:
@@ -116,6 +128,15 @@ class MonitorSocket:
                     raise
                 if not self._spare.refuse(sock):
                     await asyncio.sleep(_PATIENCE)
+
+    async def _readable(self, sock: socket.socket) -> None:
+        """Wait until somebody has come. (sock_accept() of asyncio fails where it is cancelled in that moment.)"""
+        come: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_reader(sock, _note, come)
+        try:
+            await come
+        finally:
+            self._loop.remove_reader(sock)
 
     async def _talk(self, client: DescriptorSocket) -> None:
         """Serve a client until it has left."""

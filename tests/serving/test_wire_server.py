@@ -12,6 +12,7 @@ import pytest
 from wire_fake import FakeMachine
 
 from qbitsim import Machine
+from qbitsim.serving import monitor_socket
 from qbitsim.serving import server as server_module
 from qbitsim.serving.server import Server
 from qbitsim.serving.sockets import SpareDescriptor
@@ -387,10 +388,10 @@ def test_a_socket_that_breaks_ends_the_server(tmp_path, monkeypatch):
     async def main():
         server = Server(FakeMachine())
 
-        async def broken(sock):
+        def broken(sock):
             raise OSError(errno.EINVAL, "broken")
 
-        monkeypatch.setattr(asyncio.get_running_loop(), "sock_accept", broken)
+        monkeypatch.setattr(monitor_socket, "accept_from", broken)
         await server.listen_unix(str(tmp_path / "s"))
         with pytest.raises(OSError, match="broken"):
             await asyncio.wait_for(server.run(), 3)
@@ -403,15 +404,15 @@ def test_clients_are_accepted_again_when_files_can_be_opened_again(tmp_path, mon
     async def main():
         monkeypatch.setattr("qbitsim.serving.monitor_socket._PATIENCE", 0.01)
         server = Server(FakeMachine())
-        loop = asyncio.get_running_loop()
-        accept, failures = loop.sock_accept, [OSError(errno.EMFILE, "too many"), ConnectionAbortedError("left")]
+        accept = monitor_socket.accept_from
+        failures = [OSError(errno.EMFILE, "too many"), ConnectionAbortedError("left")]
 
-        async def failing(sock):
+        def failing(sock):
             if failures:
                 raise failures.pop(0)
-            return await accept(sock)
+            return accept(sock)
 
-        monkeypatch.setattr(loop, "sock_accept", failing)
+        monkeypatch.setattr(monitor_socket, "accept_from", failing)
         if not spare:
             monkeypatch.setattr(SpareDescriptor, "refuse", lambda *_: False)
         path = str(tmp_path / "s")
