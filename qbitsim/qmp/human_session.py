@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 _MANY_BYTES = 1 << 16
+_AT_ONCE = 256  # bytes, after each of which the whole line may be shown anew
 
 
 def banner(profile: Profile) -> str:
@@ -69,7 +70,7 @@ class HumanSession:
         self._received += data
 
     def answer(self) -> bytes:
-        """Take bytes up to the end of a line, or run that line: what is to be shown.
+        """Take some bytes, up to the end of a line at most, or run that line: what is to be shown.
 
         A line is shown before it runs, for what it does may print elsewhere.
         """
@@ -77,7 +78,7 @@ class HumanSession:
             line, self._line = self._line, None
             return self._run(line).encode("latin-1", "replace")
         shown: list[str] = []
-        while self._received:
+        for _ in range(min(len(self._received), _AT_ONCE)):
             out, self._line = self._readline.feed(self._received.pop(0))
             shown.append(out.replace("\n", "\r\n"))
             if self._line is not None:

@@ -19,3 +19,11 @@ def test_a_line_is_shown_before_it_runs() -> None:
     assert session.answer().endswith(b"\r\n")
     assert session.answer() == b"(qemu) "
     assert not session.ready
+
+
+def test_a_long_line_is_taken_in_slices() -> None:
+    session = HumanSession(Machine())
+    session.receive(b"x" * 1000)
+    session.answer()
+    assert session.ready
+    assert session.pending == 744
