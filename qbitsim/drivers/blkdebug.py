@@ -134,7 +134,7 @@ _LIMITS = ("max-transfer", "opt-write-zero", "max-write-zero", "opt-discard", "m
     protocols=["blkdebug"],
     filename_prefix="blkdebug::",
     children=["image"],
-    strong=["config", "inject-error", "set-state"],
+    strong=["config", "inject-error", "set-state", "align"],
     accepts=dict.fromkeys(_LIMITS, ()),
     sizes=["align", *_LIMITS],
     reopens=[],
@@ -305,7 +305,7 @@ def _injection(rule: Options) -> DebugRule:
         length=1,
         times=1 if rule.get("once") else None,
     )
-    return DebugRule(rule["event"], rule.get("state", 0), fault)
+    return DebugRule(rule["event"], rule.get("state", 0), fault if fault.errno else None)  # 0: it lets them pass
 
 
 def _bits(names: list[str]) -> int:

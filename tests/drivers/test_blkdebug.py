@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from qbitsim.errors import QmpError, UnsupportedError
@@ -40,6 +42,19 @@ def outcomes(drive, *requests):
 
 def test_a_rule_without_a_mask_strikes_all_requests():
     assert outcomes(disk({"event": "none", "errno": 28}), "read", "write", "zero", "flush") == [28] * 4
+
+
+def test_an_error_that_is_none_lets_requests_pass():
+    assert outcomes(disk({"event": "none", "errno": 0}), "read", "write", "flush") == [0, 0, 0]
+
+
+def test_an_alignment_shows_in_the_name():
+    machine = Machine()
+    machine.images.create("r.img", "raw", 1 << 20)
+    image = {"driver": "file", "filename": "r.img"}
+    machine.execute("blockdev-add", {"driver": "blkdebug", "node-name": "b", "align": 512, "image": image})
+    name = machine.qmp("query-named-block-nodes")[0]["file"]
+    assert json.loads(name.removeprefix("json:")) == {"driver": "blkdebug", "align": 512, "image": image}
 
 
 def test_a_mask_chooses_requests():
