@@ -53,7 +53,7 @@ def test_an_alignment_shows_in_the_name():
     machine.images.create("r.img", "raw", 1 << 20)
     image = {"driver": "file", "filename": "r.img"}
     machine.execute("blockdev-add", {"driver": "blkdebug", "node-name": "b", "align": 512, "image": image})
-    name = machine.qmp("query-named-block-nodes")[0]["file"]
+    name = next(each["file"] for each in machine.qmp("query-named-block-nodes") if each["node-name"] == "b")
     assert json.loads(name.removeprefix("json:")) == {"driver": "blkdebug", "align": 512, "image": image}
 
 
