@@ -290,5 +290,5 @@ def _check_block_size(name: str, size: int, profile: Profile) -> None:
     if profile.block_size_refused_in_one:
         raise QmpError(f"parameter {name} must be a power of 2 between {_LEAST_BLOCK} and {_MOST_BLOCK}")
     if not fits:
-        raise QmpError(f"Property .{name} doesn't take value {size} (minimum: 512 B, maximum: 2 MiB)")
+        raise QmpError(f"Property .{name} doesn't take value {size} (minimum: {_LEAST_BLOCK}, maximum: {_MOST_BLOCK})")
     raise QmpError(f"Property .{name} doesn't take value '{size}', it's not a power of 2")
