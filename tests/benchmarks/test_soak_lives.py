@@ -19,7 +19,7 @@ print(json.dumps([outcome.tally, outcome.failures, len(set(again))]))
 
 JUDGED = """
 from benchmarks.soak_lives import Outcome
-outcome = Outcome(memory=[100] * 150 + [110] * 150, files=(3, 5))
+outcome = Outcome(memory=[100] * 150 + [130] * 150, objects=[100] * 150 + [102] * 150, files=(3, 5))
 outcome.judge()
 print(outcome.failures)
 """
@@ -54,7 +54,9 @@ def test_eight_lives_break_no_law_and_the_same_number_is_the_same_life() -> None
 
 
 def test_memory_that_grows_and_files_that_stay_open_are_failures() -> None:
-    assert python(JUDGED) == "['memory grew by 10.0%', '2 files were left open']\n"
+    assert (
+        python(JUDGED) == "['memory grew by 30.0%', 'the number of objects grew by 2.0%', '2 files were left open']\n"
+    )
 
 
 def test_bits_that_are_lost_are_told_with_the_number_of_the_life() -> None:
