@@ -43,6 +43,8 @@ def run(program: Coroutine[None, None, None], leave: Callable[[], object] = lamb
         end_is_near()
         leave()
         return False
+    finally:
+        _forget_signals()
     return True
 
 
@@ -74,6 +76,13 @@ def when_told_to_end(act: Callable[[], object]) -> None:
     signal.signal(signal.SIGALRM, _give_up)
     for number in _ENDING:
         signal.signal(number, note)
+
+
+def _forget_signals() -> None:
+    """Let signals do from now on what they do where nobody serves."""
+    end_is_near()
+    for number in _ENDING:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def _begin_grace() -> None:

@@ -281,7 +281,7 @@ class Shell:
         """Say what may help somebody whose command was refused."""
         if self.screen.raw:
             return
-        if message.get("arguments", {}).get("command-line") == "help":
+        if message.get("arguments") == {"command-line": "help"}:
             self.screen.say("':help' says what the shell knows, ':help NAME' what a command takes", "dim")
             return
         if error.get("class") == "CommandNotFound" and name not in self.schema.commands:
