@@ -253,7 +253,6 @@ async def _listen(server: Server, site: Site | None, address: Address) -> str:
 def _on_signal(machine: Machine, server: Server) -> None:
     """End as QEMU does on a signal: clients hear SHUTDOWN, images are closed."""
     try:
-        machine.close("host-signal")
+        process.finish(lambda: machine.close("host-signal"))
     finally:
-        process.end_is_near()
         server.stop()

@@ -40,7 +40,7 @@ def run(program: Coroutine[None, None, None], leave: Callable[[], object] = lamb
     try:
         asyncio.run(program)
     except OverdueError:
-        end_is_near()
+        _end_grace()
         leave()
         return False
     finally:
@@ -58,15 +58,28 @@ def hold_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
 
 
-def end_is_near() -> None:
-    """What was at work when the process was told to end is done: it will end soon by itself."""
-    signal.setitimer(signal.ITIMER_REAL, 0)
+class _State:
+    """What this process is told by signals.
+
+    :cvar cut_off: it was told to end and did not in time.
+    """
+
+    cut_off = False
+
+
+def finish(close: Callable[[], object]) -> None:
+    """Do the last thing that a process does which was told to end, unless it was cut off before it came to it."""
+    if not _State.cut_off:
+        try:
+            close()
+        finally:
+            _end_grace()
 
 
 def when_told_to_end(act: Callable[[], object]) -> None:
     """Call *act* in this thread, between any two steps of it, at each signal that ends the process.
 
-    Unless :func:`end_is_near` is called within :data:`GRACE` seconds, :class:`OverdueError` is raised in this thread.
+    Unless :func:`finish` is done within :data:`GRACE` seconds, :class:`OverdueError` is raised in this thread.
     """
 
     def note(_number: int, _frame: object) -> None:
@@ -80,7 +93,7 @@ def when_told_to_end(act: Callable[[], object]) -> None:
 
 def _forget_signals() -> None:
     """Let signals do from now on what they do where nobody serves."""
-    end_is_near()
+    _end_grace()
     for number in _ENDING:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
@@ -89,14 +102,19 @@ def _begin_grace() -> None:
     signal.setitimer(signal.ITIMER_REAL, GRACE, GRACE)
 
 
+def _end_grace() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 def _give_up(_number: int, _frame: object) -> None:
+    _State.cut_off = True
     raise OverdueError
 
 
 def on_ending_signal(act: Callable[[str], object]) -> None:
     """Call *act*, in a thread of its own, with QEMU's words for the first signal that ends the process.
 
-    As with :func:`when_told_to_end`, somebody has to say in time that the end is near.
+    As with :func:`when_told_to_end`, :func:`finish` has to be done in time.
     """
     signal.signal(signal.SIGALRM, _give_up)
     threading.Thread(target=_wait_for_signal, args=(act,), daemon=True).start()

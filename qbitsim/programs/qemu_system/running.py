@@ -102,9 +102,8 @@ class Running:
             if startup.qtest is None:  # qemu_kill_report (system/runstate.c, QEMU 10.0)
                 self._complain(line(words))
             try:
-                machine.close("host-signal")
+                process.finish(lambda: machine.close("host-signal"))
             finally:
-                process.end_is_near()
                 server.stop()
 
         process.on_ending_signal(lambda words: server.call_soon(partial(end, words)))

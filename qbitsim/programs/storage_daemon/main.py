@@ -98,9 +98,8 @@ class _Daemon:
 
         def end(_words: str) -> None:
             try:
-                machine.close()
+                process.finish(machine.close)
             finally:
-                process.end_is_near()
                 server.stop()
 
         try:
