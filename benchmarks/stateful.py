@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-LONG = "backup_begins"
-"""The move that is a conversation of many steps."""
+LONG = ("backup_begins", "backup_ends")
+"""The moves that are conversations of many steps."""
 
 
 class Evenly(Weights):
@@ -31,7 +31,7 @@ class Evenly(Weights):
         """The guest's moves first: Hypothesis likes the first one."""
         del choices
         ordered = sorted(self.moves.items(), key=lambda each: (each[1].kind != GUEST, each[0]))
-        table = [(name,) for name, each in ordered if each.kind != DISRUPTION and name != LONG]
+        table = [(name,) for name, each in ordered if each.kind != DISRUPTION and name not in LONG]
         return table, table
 
 
