@@ -269,7 +269,9 @@ def _gives_what_is_used_twice(message: dict[str, Any], machine: Machine) -> bool
         return False
     for options in message["arguments"]["options"]:
         children = [
-            device_node(value, machine) for name, value in options.items() if name in {"backing", "file"} and value
+            device_node(value, machine)
+            for name, value in options.items()
+            if name in {"backing", "file"} and value and isinstance(value, str)
         ]
         below = downwards([child for child in children if child is not None])
         used = [edge.node for node in below for edge in node.children]
