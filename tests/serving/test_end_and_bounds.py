@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import forked
 import pytest
@@ -62,6 +62,15 @@ class Client:
         self.socket.close()
 
 
+def wait_until_nobody_answers(client):
+    """Ask until there is no answer for half a second."""
+    client.socket.settimeout(0.5)
+    with suppress(TimeoutError):
+        for _ in range(100_000):
+            client.ask("query-status")
+        raise AssertionError("the server answers all the time")
+
+
 def paths(folder, count):
     return [folder / f"qmp{number}" for number in range(count)]
 
@@ -102,19 +111,20 @@ def test_a_request_that_is_stalled_does_not_keep_it_from_ending(tmp_path):
 
 
 def test_a_command_that_takes_long_does_not_keep_it_from_ending(tmp_path):
-    place, history = tmp_path / "qmp", tmp_path / "history.jsonl"
-    arguments = ("--control", "--pacing", "manual", "--qmp", f"unix:{place}", "--history", str(history))
-    with serving("--disk", "d1=1P", *arguments) as process:
-        client = Client(place)
+    places, history = paths(tmp_path, 2), tmp_path / "history.jsonl"
+    arguments = ("--control", "--pacing", "manual", *monitors(places), "--history", str(history))
+    with serving("--disk", "d1=1P", *arguments, ready=2) as process:
+        client, other = map(Client, places)
         client.send("drive-backup", device="d1", target="t", sync="full")
         client.socket.sendall(b'{"execute": "x-qbitsim-run-until-idle"}')
-        time.sleep(0.3)
+        wait_until_nobody_answers(other)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 1
         text = b"qbitsim: told to end in the middle of a long command: it has ended as if it was killed\n"
         assert process.stderr.read() == text
         client.close()
-    assert not place.exists()
+        other.close()
+    assert not any(place.exists() for place in places)
     assert "drive-backup" in history.read_text()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import resource
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from qbitsim.serving.socket_connection import SocketConnection
 from qbitsim.serving.socket_network import SocketNetwork
 
 MB = 1 << 20
+MANY = 1200
 
 
 def client_of(server: dict[str, object], export: str = "disk") -> Machine:
@@ -77,7 +80,19 @@ def test_a_server_that_lets_clients_wait_is_given_up(tmp_path: Path, monkeypatch
             client_of({"type": "unix", "path": path})
 
 
-def test_a_connection_with_a_great_number_says_whether_it_is_open(tmp_path: Path) -> None:
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Numbers of files above those that select(2) knows."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] != resource.RLIM_INFINITY and before[1] < MANY:
+        pytest.skip(f"no more than {before[1]} files may be open")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], MANY), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("many_files")
+def test_a_connection_with_a_great_number_says_whether_it_is_open() -> None:
     here, there = socket.socketpair()
     number = fcntl.fcntl(here, fcntl.F_DUPFD, 1100)
     here.close()
