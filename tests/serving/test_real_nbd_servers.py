@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -23,30 +24,40 @@ needs_qemu = pytest.mark.skipif(
 )
 
 
+def answers(path: Path) -> bool:
+    """Whether somebody listens there; the file of a socket is there before."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 @contextmanager
-def running(socket: Path, *argv: str) -> Iterator[str]:
+def running(place: Path, *argv: str) -> Iterator[str]:
     """A server; the name of its export as a client has it."""
     with subprocess.Popen(argv) as server:
         try:
             deadline = time.monotonic() + 30
-            while not socket.exists() and time.monotonic() < deadline:
+            while not answers(place) and time.monotonic() < deadline:
                 time.sleep(0.01)
-            yield f"nbd+unix:///target?socket={socket}"
+            yield f"nbd+unix:///target?socket={place}"
         finally:
             server.terminate()
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:  # QEMU loses a signal that comes while it begins
+                server.kill()
 
 
 def qemu_nbd(folder: Path, disk: Path):
-    socket = folder / "nbd.sock"
-    return running(socket, "qemu-nbd", "-t", "-f", "raw", "-e", "2", "-x", "target", "-k", str(socket), str(disk))
+    place = folder / "nbd.sock"
+    return running(place, "qemu-nbd", "-t", "-f", "raw", "-e", "2", "-x", "target", "-k", str(place), str(disk))
 
 
 def qemu(folder: Path, disk: Path):
-    socket = folder / "daemon.sock"
+    place = folder / "daemon.sock"
     return running(
-        socket,
+        place,
         *("qemu-storage-daemon", "--blockdev", f"file,node-name=f,filename={disk}"),
-        *("--nbd-server", f"addr.type=unix,addr.path={socket}"),
+        *("--nbd-server", f"addr.type=unix,addr.path={place}"),
         *("--export", "nbd,id=e,node-name=f,name=target,writable=on"),
     )
 
