@@ -28,7 +28,6 @@ from qbitsim.sizes import human_size, parse_size
 
 _CONTEXTS = ("start", "request", "write", "nbd", "step", "fault", "look")
 """The kinds of moments that cause what follows."""
-NO_GOOD_COPY = "no backup that was seen here has copied it and completed"
 _CANCELLED = re.compile(r"cancell?ed", re.IGNORECASE)
 
 
@@ -125,7 +124,10 @@ class Why:
             yield from cause.lines(2)
         if self.dirty:
             yield from cleared
-        yield f"  last good copy at {self.copied}" if self.copied else f"  {NO_GOOD_COPY}"
+        if self.copied:
+            yield f"  last good copy at {self.copied}"
+        else:
+            yield "  no backup that was seen here has copied it and completed"
         if self.unfinished:
             yield f"  {'copied again' if self.copied else 'copied'} at {self.unfinished}"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from itertools import zip_longest
-from operator import ne
 from typing import Any
 
 SHORT = 300
@@ -38,7 +37,8 @@ def first_place(one: Any, other: Any) -> tuple[str, Any, Any]:
             place += f".{name}"
             one, other = one[name], other[name]
         elif isinstance(one, list) and isinstance(other, list):
-            index = next(index for index, pair in enumerate(zip_longest(one, other, fillvalue=_NOTHING)) if ne(*pair))
+            pairs = enumerate(zip_longest(one, other, fillvalue=_NOTHING))
+            index = next(index for index, (mine, theirs) in pairs if mine != theirs)
             place += f"[{index}]"
             one, other = (each[index] if index < len(each) else _NOTHING for each in (one, other))
         else:
